@@ -1,0 +1,115 @@
+package docker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+
+	"github.com/docker/docker/api/types/versions"
+	"github.com/docker/docker/client"
+
+	"github.com/kranix-io/kranix-runtime/drivers"
+)
+
+// Backend is the name the driver is registered under.
+const Backend = "docker"
+
+// Driver drives one Docker engine for one node. Its methods may be called
+// concurrently.
+type Driver struct {
+	cli *client.Client
+	cfg Config
+	env drivers.Environment
+	log *slog.Logger
+
+	// life ends with Close; goroutines the driver owns run under it and are counted in
+	// running.
+	life    context.Context
+	endLife context.CancelFunc
+	running sync.WaitGroup
+
+	health healthFeed
+}
+
+// New connects to the engine, negotiates the API version and returns a driver for it.
+// Close it. Errors: ErrInvalidSpec (cfg), ErrUnavailable, ErrDenied.
+func New(ctx context.Context, env drivers.Environment, cfg Config) (*Driver, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, &drivers.Error{Class: drivers.ErrInvalidSpec, Op: "configure docker", Err: err}
+	}
+	if !drivers.IsLabel(env.Node) {
+		return nil, &drivers.Error{Class: drivers.ErrInvalidSpec, Op: "configure docker",
+			Err: fmt.Errorf("node %q is not a DNS-1123 label", env.Node)}
+	}
+	cfg = cfg.withDefaults()
+	log := env.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	cli, err := connect(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	return &Driver{cli: cli, cfg: cfg, env: env, log: log, life: life, endLife: end}, nil
+}
+
+// connect returns a client fixed to the highest version that configuration, library
+// and engine allow. The library's own negotiation cannot be bounded from above, and
+// done lazily it turns a dead engine into a confusing version error.
+func connect(ctx context.Context, cfg Config) (*client.Client, error) {
+	opts := []client.Opt{client.WithHost(cfg.Host)}
+	if cfg.Dial != nil {
+		opts = append(opts, client.WithDialContext(func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return cfg.Dial(ctx)
+		}))
+	}
+	probe, err := client.NewClientWithOpts(opts...)
+	if err != nil {
+		return nil, &drivers.Error{Class: drivers.ErrInvalidSpec, Op: "configure docker", Err: err}
+	}
+	defer probe.Close() //nolint:errcheck // it only drops idle connections
+	ctx, cancel := context.WithTimeout(ctx, cfg.PingTimeout)
+	defer cancel()
+	ping, err := probe.Ping(ctx)
+	if err != nil {
+		return nil, classify("reach docker engine at "+cfg.Host, err)
+	}
+	version := probe.ClientVersion()
+	for _, bound := range []string{cfg.APIVersion, ping.APIVersion} {
+		if bound != "" && versions.LessThan(bound, version) {
+			version = bound
+		}
+	}
+	cli, err := client.NewClientWithOpts(append(opts, client.WithVersion(version))...)
+	if err != nil {
+		return nil, &drivers.Error{Class: drivers.ErrInvalidSpec, Op: "configure docker", Err: err}
+	}
+	return cli, nil
+}
+
+// Close ends the driver's goroutines and connections and waits for them. Workloads are
+// not touched.
+func (d *Driver) Close() error {
+	d.endLife()
+	d.running.Wait()
+	if err := d.cli.Close(); err != nil {
+		return fmt.Errorf("close connections: %w", err)
+	}
+	return nil
+}
+
+// Backend implements drivers.RuntimeDriver.
+func (d *Driver) Backend() string { return Backend }
+
+// Ping implements drivers.RuntimeDriver.
+func (d *Driver) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, d.cfg.PingTimeout)
+	defer cancel()
+	if _, err := d.cli.Ping(ctx); err != nil {
+		return classify("reach docker engine at "+d.cfg.Host, err)
+	}
+	return nil
+}
