@@ -83,7 +83,8 @@ type SecretRef struct {
 	// workload's namespace: "db/password" is <secrets_dir>/<namespace>/db/password.
 	File string `json:"file,omitempty"`
 	// Env is the environment variable KRANIX_SECRET_<NAMESPACE>_<Env> of the runtime,
-	// the namespace in upper case with '-' as '_'.
+	// the namespace in upper case with '-' as "__" (see SecretEnvName). Env begins with
+	// a letter.
 	Env string `json:"env,omitempty"`
 }
 
