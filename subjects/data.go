@@ -160,10 +160,22 @@ type LogData struct {
 	Lines      []LogEntry `json:"lines,omitempty"`
 	// Gap, when set, declares lines that are lost, before Lines.
 	Gap *LogGap `json:"gap,omitempty"`
-	// Same counts the lines of this instance with the timestamp of the last line that
-	// have been shipped up to and including this batch: the cursor is
-	// (instanceId, time of the last line, Same).
+	// Same counts the entries of this copy with the timestamp of the last one that have
+	// been shipped, or declared lost, up to and including this batch. The cursor of the
+	// copy is (instanceId, that time, Same); the time is the last line's, without lines
+	// the gap's To, without it the gap's From.
 	Same int `json:"same,omitempty"`
+	// Others are the cursors of other copies that have used the same ordinal lately, as
+	// two do during an update: the last message of a subject tells how far each is
+	// shipped.
+	Others []LogCursor `json:"others,omitempty"`
+}
+
+// LogCursor is how far the log of one copy of an instance is shipped; see LogData.Same.
+type LogCursor struct {
+	InstanceID string    `json:"instanceId"`
+	Time       time.Time `json:"time"`
+	Same       int       `json:"same,omitempty"`
 }
 
 // LogEntry is one line.
@@ -181,11 +193,13 @@ type LogEntry struct {
 
 // LogGap declares lines that were not shipped.
 type LogGap struct {
-	// Lines is how many, 0 when unknown.
+	// Lines is how many, 0 when unknown; then it may also be none.
 	Lines int64     `json:"lines,omitempty"`
 	From  time.Time `json:"from,omitzero"`
 	To    time.Time `json:"to,omitzero"`
-	// Reason is a word for machines: "rate-limit", "rotated", "engine-restarted".
+	// Reason is a word for machines: "rate-limit", "rotated" (the engine had dropped the
+	// lines before they were read), "removed" (the instance was gone before they were
+	// read).
 	Reason string `json:"reason"`
 }
 
