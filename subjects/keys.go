@@ -1,0 +1,34 @@
+package subjects
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ParseKey splits a bucket key "<backend>.<node>.<namespace>.<name>" and checks it.
+// Errors: ErrSubject.
+func ParseKey(key string) (Workload, error) {
+	t := strings.Split(key, ".")
+	if len(t) != 4 {
+		return Workload{}, fmt.Errorf("%w: key %q has not the form <backend>.<node>.<namespace>.<name>", ErrSubject, key)
+	}
+	w := Workload{Backend: t[0], Node: t[1], Namespace: t[2], Name: t[3]}
+	return w, w.Validate()
+}
+
+// HeartbeatKey is the key of a node's heartbeat in BucketNodes.
+func HeartbeatKey(node string) string { return node + ".heartbeat" }
+
+// UnservedConsumer is the consumer of StreamCommands of a worker that is alone on its
+// bus: commands for backends nobody serves, which it refuses instead of leaving them
+// until they are overdue. backends may hold Any.
+func UnservedConsumer(node string, backends []string, o ConsumerOptions) jetstream.ConsumerConfig {
+	c := consumer("unserved-"+node, o)
+	c.Description = "Commands for backends that nobody serves"
+	for _, b := range backends {
+		c.FilterSubjects = append(c.FilterSubjects, Root+"."+string(KindCommand)+"."+b+".>")
+	}
+	return c
+}
