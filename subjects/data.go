@@ -160,22 +160,24 @@ type LogData struct {
 	Lines      []LogEntry `json:"lines,omitempty"`
 	// Gap, when set, declares lines that are lost, before Lines.
 	Gap *LogGap `json:"gap,omitempty"`
-	// Same counts the entries of this copy with the timestamp of the last one that have
-	// been shipped, or declared lost, up to and including this batch. The cursor of the
-	// copy is (instanceId, that time, Same); the time is the last line's, without lines
-	// the gap's To, without it the gap's From.
-	Same int `json:"same,omitempty"`
-	// Others are the cursors of other copies that have used the same ordinal lately, as
-	// two do during an update: the last message of a subject tells how far each is
-	// shipped.
-	Others []LogCursor `json:"others,omitempty"`
+	// Cursors say how far the logs of this ordinal are shipped, this batch included: one
+	// for each output stream of the copy that printed it, and of the other copies that
+	// have used the ordinal lately, as two do during an update. The last message of a
+	// subject is therefore all a shipper needs to go on.
+	Cursors []LogCursor `json:"cursors,omitempty"`
 }
 
-// LogCursor is how far the log of one copy of an instance is shipped; see LogData.Same.
+// LogCursor is how far one output stream of one copy of an instance is shipped. There
+// is one per stream because an engine may store the lines of stdout and stderr in
+// another order than that of their timestamps; within a stream they are in order.
 type LogCursor struct {
-	InstanceID string    `json:"instanceId"`
-	Time       time.Time `json:"time"`
-	Same       int       `json:"same,omitempty"`
+	InstanceID string `json:"instanceId"`
+	// Stream is "stdout" or "stderr".
+	Stream string `json:"stream"`
+	// Time is the timestamp of the last entry that was shipped or declared lost; Same
+	// counts the entries with that very timestamp among them.
+	Time time.Time `json:"time"`
+	Same int       `json:"same,omitempty"`
 }
 
 // LogEntry is one line.
