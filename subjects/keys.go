@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ParseKey splits a key of a bucket of workloads. Errors: ErrSubject.
+// ParseKey splits a bucket key "<backend>.<node>.<namespace>.<name>" and checks it.
+// Errors: ErrSubject.
 func ParseKey(key string) (Workload, error) {
 	t := strings.Split(key, ".")
 	if len(t) != 4 {
@@ -28,13 +31,17 @@ func InstanceKey(w Workload, instance int) (string, error) {
 	return w.Key() + "." + ordinal, nil
 }
 
-// NodeKey is the key of what a node says about itself for a backend, for example its
-// kind "inventory", "heartbeat" or "ledger": each has one writer. Errors: ErrSubject.
-func NodeKey(backend, node, kind string) (string, error) {
-	for _, t := range []struct{ name, value string }{{"backend", backend}, {"node", node}, {"kind", kind}} {
-		if !isLabel(t.value) {
-			return "", fmt.Errorf("%w: %s %q is not a DNS-1123 label", ErrSubject, t.name, t.value)
-		}
+// HeartbeatKey is the key of a node's heartbeat in BucketNodes.
+func HeartbeatKey(node string) string { return node + ".heartbeat" }
+
+// UnservedConsumer is the consumer of StreamCommands of a worker that is alone on its
+// bus: commands for backends nobody serves, which it refuses instead of leaving them
+// until they are overdue. backends may hold Any.
+func UnservedConsumer(node string, backends []string, o ConsumerOptions) jetstream.ConsumerConfig {
+	c := consumer("unserved-"+node, o)
+	c.Description = "Commands for backends that nobody serves"
+	for _, b := range backends {
+		c.FilterSubjects = append(c.FilterSubjects, Root+"."+string(KindCommand)+"."+b+".>")
 	}
-	return backend + "." + node + "." + kind, nil
+	return c
 }

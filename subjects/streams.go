@@ -26,7 +26,8 @@ const (
 	BucketAllocations = "KRANIX_ALLOCATIONS"
 	// BucketStatus holds the latest observed status. Its keys are Workload keys.
 	BucketStatus = "KRANIX_STATUS"
-	// BucketNodes holds what nodes say about themselves. Its keys are NodeKey keys.
+	// BucketNodes holds what nodes say about themselves. Its keys are "<node>.<kind>", one
+	// writer each (HeartbeatKey).
 	BucketNodes = "KRANIX_NODES"
 )
 
