@@ -19,12 +19,15 @@ type faults struct {
 }
 
 func (f *faults) add(path, format string, args ...any) {
-	if len(f.fields) >= maxFaults {
+	if f.full() {
 		f.more++
 		return
 	}
 	f.fields = append(f.fields, FieldError{Path: path, Message: fmt.Sprintf(format, args...)})
 }
+
+// full says that further faults are only counted.
+func (f *faults) full() bool { return len(f.fields) >= maxFaults }
 
 // err returns what was collected as *FieldErrors of the class, or nil.
 func (f *faults) err(class error) error {
@@ -53,7 +56,15 @@ func key(path, k string) string {
 	if k == "" || len(k) > maxQuoted {
 		return path + "[" + quote(k) + "]"
 	}
-	return path + "." + k
+	return join(path, k)
+}
+
+// join is the path of a field of the object at path.
+func join(path, field string) string {
+	if path == "" {
+		return field
+	}
+	return path + "." + field
 }
 
 // maxQuoted is how many bytes of a user's text a message repeats.

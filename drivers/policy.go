@@ -82,7 +82,7 @@ func (p Policy) checkSecurity(f *faults, s Security) {
 	}
 	for i, c := range s.CapAdd {
 		if !p.allowsCapability(c) {
-			deny(f, at("security.capAdd", i), "capability "+quote(c), "allowed_capabilities: ["+bareCapability(c)+"]")
+			deny(f, at("security.capAdd", i), "capability "+quote(c), "allowed_capabilities: ["+quote(bareCapability(c))+"]")
 		}
 	}
 	for i, d := range s.Devices {
