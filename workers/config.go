@@ -11,6 +11,7 @@ import (
 
 	"github.com/kranix-io/kranix-runtime/drivers"
 	"github.com/kranix-io/kranix-runtime/subjects"
+	"github.com/kranix-io/kranix-runtime/telemetry"
 )
 
 // Config is what a worker needs. The zero value of a field with a default means the
@@ -57,8 +58,8 @@ type Config struct {
 	// Logs and Metrics are told which workloads run here; either may be nil.
 	Logs    LogTracker
 	Metrics MetricTracker
-	// Counters counts what happens; may be nil.
-	Counters Counters
+	// Counters counts what happens; nil counts nothing.
+	Counters *telemetry.Metrics
 
 	Logger *slog.Logger
 	// Now is the wall clock, time.Now by default.
@@ -85,15 +86,6 @@ type MetricTracker interface {
 	Untrack(w subjects.Workload)
 }
 
-// Counters counts for the operator (telemetry.Metrics).
-type Counters interface {
-	CommandReceived(backend, verb string)
-	CommandSettled(backend, verb, outcome string, seconds float64)
-	CommandsInFlight(backend string, delta int)
-	DeadLettered(backend string)
-	EngineUp(backend string, up bool)
-}
-
 func (c Config) withDefaults() Config {
 	def := func(d *time.Duration, v time.Duration) {
 		if *d == 0 {
@@ -117,9 +109,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
-	}
-	if c.Counters == nil {
-		c.Counters = noCounters{}
 	}
 	for i := range c.Backends {
 		if c.Backends[i].Concurrency == 0 {
@@ -170,11 +159,3 @@ func (c Config) validate() error {
 	}
 	return fmt.Errorf("configure worker: %w", errors.Join(errs...))
 }
-
-type noCounters struct{}
-
-func (noCounters) CommandReceived(string, string)                 {}
-func (noCounters) CommandSettled(string, string, string, float64) {}
-func (noCounters) CommandsInFlight(string, int)                   {}
-func (noCounters) DeadLettered(string)                            {}
-func (noCounters) EngineUp(string, bool)                          {}

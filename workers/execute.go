@@ -21,11 +21,11 @@ func (w *Worker) carryOut(t *task) {
 	var c *claim
 	err := pool.enter(t.ctx)
 	if err == nil {
-		w.cfg.Counters.CommandsInFlight(t.w.Backend, 1)
+		w.cfg.Counters.InFlight(t.w.Backend).Inc()
 		if c, err = w.takeUp(t, pool); err == nil {
 			end.status, end.attempts, err = w.attempts(t, pool, c)
 		}
-		w.cfg.Counters.CommandsInFlight(t.w.Backend, -1)
+		w.cfg.Counters.InFlight(t.w.Backend).Dec()
 		pool.leave()
 	}
 	act, outcome, reason := disposition(err)
@@ -114,9 +114,9 @@ func (w *Worker) takeUp(t *task, pool *pool) (*claim, error) {
 // findAnswer returns errAnswered when the command has its result.
 func (w *Worker) findAnswer(ctx context.Context, commandID string) error {
 	for wait := newPause(20*time.Millisecond, time.Second); ; {
-		_, err := subjects.FindResult(ctx, w.cfg.JS, commandID)
+		_, _, err := subjects.FindResult(ctx, w.cfg.JS, commandID)
 		switch {
-		case err == nil:
+		case err == nil, errors.Is(err, subjects.ErrEvent):
 			return errAnswered
 		case errors.Is(err, subjects.ErrNoResult):
 			return nil
@@ -133,8 +133,8 @@ func (w *Worker) redriven(t *task) (uint64, error) {
 		return 0, nil
 	}
 	for wait := newPause(20*time.Millisecond, time.Second); ; {
-		e, err := subjects.FindResult(t.ctx, w.cfg.JS, t.redriveOf)
-		if errors.Is(err, subjects.ErrNoResult) {
+		_, e, err := subjects.FindResult(t.ctx, w.cfg.JS, t.redriveOf)
+		if errors.Is(err, subjects.ErrNoResult) || errors.Is(err, subjects.ErrSubject) {
 			return 0, &refusal{command: t.command, reason: "Invalid", message: "redriveof: no command with that ID has a result",
 				fields: []subjects.FieldFault{{Path: subjects.ExtRedriveOf, Message: "no command with that ID has a result"}}}
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/kranix-io/kranix-runtime/drivers"
 	"github.com/kranix-io/kranix-runtime/subjects"
+	"github.com/kranix-io/kranix-runtime/telemetry"
 )
 
 // observer keeps what the bus says about a backend's workloads in line with what the
@@ -28,7 +29,7 @@ type observer struct {
 	records recordStore
 	logs    LogTracker
 	metrics MetricTracker
-	count   Counters
+	count   *telemetry.Metrics
 	log     *slog.Logger
 	// busy says whether a command works on the workload: then the command does the
 	// talking.
