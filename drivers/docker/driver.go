@@ -31,6 +31,8 @@ type Driver struct {
 	running sync.WaitGroup
 
 	health healthFeed
+	pulls  pullGroup
+	events eventHub
 }
 
 // New connects to the engine, negotiates the API version and returns a driver for it.
