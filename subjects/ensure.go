@@ -16,30 +16,29 @@ var ErrStream = errors.New("stream cannot be used as it is")
 // Ensure creates the streams and buckets that are missing and brings those that exist
 // up to date, without ever losing a message:
 //
-//   - A limit is only ever raised: where what exists keeps more, or longer, than s asks,
-//     that stays. To shrink a stream, lower the setting and then edit the stream.
-//   - Subjects are only ever added.
-//   - What the contract says nothing about (placement, sources, republishing, metadata,
-//     limits on messages) is left as an operator made it.
-//   - What differs and cannot be changed without losing the stream (storage, retention,
-//     persist mode, a mirror, a seal) is an error that says what to do; nothing is
-//     ever deleted.
+//   - A limit is only ever raised: where a stream keeps more, or longer, than s asks,
+//     that stays (Differences reports it as Kept). To shrink a stream, lower the setting
+//     and then edit the stream.
+//   - Subjects are only ever added, and protections only ever switched on.
+//   - What the contract does not set (placement, sources, republishing, metadata,
+//     description, limits where it has none) is left as an operator made it.
+//   - What cannot be changed without losing the stream (its storage, a work queue,
+//     asynchronous writes, a mirror, a seal) is an error that names the stream, the
+//     field and the way out. Then nothing at all is changed; nothing is ever deleted.
 //
-// A second call changes nothing, and processes may call it at the same time. It needs
-// NATS 2.12 or later. Errors: ErrSettings, ErrStream, those of the server.
+// A second call changes nothing, and processes with the same settings may call it at the
+// same time. (The server has no compare-and-set for a stream's configuration: of two
+// processes with different settings the later one's may stand until the next call.)
+// Per-key TTLs need NATS 2.11, asynchronous writes 2.12. Errors: ErrSettings, ErrStream,
+// those of the server.
 func Ensure(ctx context.Context, js jetstream.JetStream, s Settings) error {
 	differences, err := Differences(ctx, js, s)
 	if err != nil {
 		return err
 	}
-	var faults []error
-	for _, d := range differences {
-		if d.Kind == Fixed {
-			faults = append(faults, d.fault())
-		}
-	}
-	if len(faults) > 0 {
-		return errors.Join(faults...)
+	// First all that cannot be mended, so that nothing is done by halves.
+	if err := refuse(differences); err != nil {
+		return err
 	}
 	for _, want := range configs(s) {
 		if err := ensureStream(ctx, js, want); err != nil {
@@ -58,45 +57,46 @@ func configs(s Settings) []jetstream.StreamConfig {
 	return all
 }
 
-// attempts bounds how often another process may change a stream between our reading
-// and our writing of it.
-const attempts = 5
-
+// ensureStream creates or updates one stream. Whoever creates it first wins; the other
+// one then finds it and compares.
 func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) error {
-	var err error
-	for range attempts {
-		var stream jetstream.Stream
-		stream, err = js.Stream(ctx, want.Name)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			stream, err = js.CreateStream(ctx, want)
-			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-				continue // someone else was first, with other settings
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("set up stream %s: %w", want.Name, err)
-		}
-		merged, differences := merge(stream.CachedInfo().Config, want)
-		update := false
-		for _, d := range differences {
-			switch d.Kind {
-			case Fixed:
-				return d.fault()
-			case Changed:
-				update = true
-			}
-		}
-		if !update {
-			return nil
-		}
-		if _, err = js.UpdateStream(ctx, merged); err != nil {
-			return fmt.Errorf("update stream %s (%s): %w", want.Name, changed(differences), err)
+	stream, err := js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		stream, err = js.CreateStream(ctx, want)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			stream, err = js.Stream(ctx, want.Name)
 		}
 	}
-	if err == nil {
-		err = errors.New("something else keeps changing it")
+	if err != nil {
+		return fmt.Errorf("set up stream %s: %w", want.Name, err)
 	}
-	return fmt.Errorf("set up stream %s: %w", want.Name, err)
+	merged, differences := merge(stream.CachedInfo().Config, want)
+	if err := refuse(differences); err != nil {
+		return err
+	}
+	fields := changed(differences)
+	if fields == "" {
+		return nil
+	}
+	if stream, err = js.UpdateStream(ctx, merged); err != nil {
+		return fmt.Errorf("update stream %s (%s): %w", want.Name, fields, err)
+	}
+	_, differences = merge(stream.CachedInfo().Config, want)
+	if left := changed(differences); left != "" {
+		return fmt.Errorf("%w: stream %s: the server did not take %s; it needs NATS 2.12 or later", ErrStream, want.Name, left)
+	}
+	return nil
+}
+
+// refuse joins the differences that no update can mend into one error.
+func refuse(differences []Difference) error {
+	var faults []error
+	for _, d := range differences {
+		if d.Kind == Fixed {
+			faults = append(faults, d.fault())
+		}
+	}
+	return errors.Join(faults...)
 }
 
 func changed(differences []Difference) string {

@@ -45,29 +45,47 @@ func (d Difference) String() string {
 func (d Difference) fault() error { return fmt.Errorf("%w: %s", ErrStream, d) }
 
 // merge returns what have has to become to be good for want, and every difference. It
-// starts from have, so that what want says nothing about stays.
+// starts from have: what the contract does not set stays as an operator made it.
 func merge(have, want jetstream.StreamConfig) (jetstream.StreamConfig, []Difference) {
 	m := merger{stream: want.Name}
 	out := have
+	again := replace(want.Name)
 
-	m.fixed("mirror", have.Mirror != nil, "a mirror", "a stream of its own", "it cannot take commands; remove its mirror configuration or connect to the domain of its origin")
-	m.fixed("sealed", have.Sealed, "true", "false", "a sealed stream cannot be opened again; "+replace(want.Name))
-	m.fixed("storage", have.Storage != want.Storage, have.Storage, want.Storage, replace(want.Name))
-	m.fixed("retention", have.Retention != want.Retention, have.Retention, want.Retention, replace(want.Name))
-	m.fixed("persist_mode", have.PersistMode != want.PersistMode, have.PersistMode, want.PersistMode,
-		"it is chosen when a stream is made and follows from the number of replicas; set the log replicas to match, or "+replace(want.Name)+" (NATS 2.12 or later is needed)")
-	m.fixed("no_ack", have.NoAck, "true", "false", replace(want.Name))
-	m.fixed("deny_delete", have.DenyDelete && !want.DenyDelete, "true", "false", replace(want.Name))
-	m.fixed("deny_purge", have.DenyPurge && !want.DenyPurge, "true", "false", replace(want.Name))
+	m.fixed("mirror", have.Mirror != nil, "set", "none", "a mirror takes no messages of its own; remove the mirror from its configuration, or connect to the domain of its origin")
+	m.fixed("sealed", have.Sealed, true, false, again)
+	m.fixed("no_ack", have.NoAck, true, false, again)
+	m.fixed("storage", have.Storage != want.Storage, have.Storage, want.Storage, again)
+	m.fixed("retention", have.Retention == jetstream.WorkQueuePolicy, have.Retention, want.Retention, again)
+	m.fixed("persist_mode", have.PersistMode == jetstream.AsyncPersistMode && want.PersistMode != have.PersistMode,
+		have.PersistMode, want.PersistMode, "what it acknowledged can be lost with the machine, and it cannot be replicated; "+again)
+	if want.PersistMode == jetstream.AsyncPersistMode && have.PersistMode != want.PersistMode {
+		m.add(Kept, "persist_mode", have.PersistMode, want.PersistMode, "it is safer and slower than asked for; to change it, "+again)
+	}
 
+	out.Retention = set(&m, "retention", have.Retention, want.Retention, have.Retention == jetstream.InterestPolicy)
 	out.Subjects = m.subjects(have.Subjects, want.Subjects)
-	out.MaxAge = keepMore(&m, "max_age", have.MaxAge, want.MaxAge, 0)
-	out.MaxBytes = keepMore(&m, "max_bytes", have.MaxBytes, want.MaxBytes, -1)
-	out.MaxMsgs = keepMore(&m, "max_msgs", have.MaxMsgs, want.MaxMsgs, -1)
-	out.MaxConsumers = keepMore(&m, "max_consumers", have.MaxConsumers, want.MaxConsumers, -1)
-	out.MaxMsgSize = keepMore(&m, "max_msg_size", have.MaxMsgSize, want.MaxMsgSize, -1)
-	out.Replicas = keepMore(&m, "num_replicas", have.Replicas, want.Replicas, 0)
-	out.SubjectDeleteMarkerTTL = keepMore(&m, "subject_delete_marker_ttl", have.SubjectDeleteMarkerTTL, want.SubjectDeleteMarkerTTL, -1)
+
+	out.MaxAge = keepMore(&m, "max_age", have.MaxAge, want.MaxAge)
+	out.Duplicates = set(&m, "duplicate_window", have.Duplicates, want.Duplicates, have.Duplicates < want.Duplicates)
+	out.SubjectDeleteMarkerTTL = set(&m, "subject_delete_marker_ttl", have.SubjectDeleteMarkerTTL, want.SubjectDeleteMarkerTTL, have.SubjectDeleteMarkerTTL < want.SubjectDeleteMarkerTTL)
+	out.MaxBytes = keepMore(&m, "max_bytes", have.MaxBytes, want.MaxBytes)
+	out.MaxMsgs = keepMore(&m, "max_msgs", have.MaxMsgs, want.MaxMsgs)
+	out.MaxMsgsPerSubject = keepMore(&m, "max_msgs_per_subject", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
+	out.MaxMsgSize = keepMore(&m, "max_msg_size", have.MaxMsgSize, want.MaxMsgSize)
+	out.Replicas = keepMore(&m, "num_replicas", have.Replicas, want.Replicas)
+	// No limit of the stream's own means the server's default, which may be smaller.
+	out.MaxConsumers = set(&m, "max_consumers", have.MaxConsumers, want.MaxConsumers, have.MaxConsumers < want.MaxConsumers)
+
+	// These protect something and are only ever switched on.
+	out.DenyDelete = m.on("deny_delete", have.DenyDelete, want.DenyDelete)
+	out.DenyPurge = m.on("deny_purge", have.DenyPurge, want.DenyPurge)
+	out.AllowRollup = m.on("allow_rollup_hdrs", have.AllowRollup, want.AllowRollup)
+	out.AllowMsgTTL = m.on("allow_msg_ttl", have.AllowMsgTTL, want.AllowMsgTTL)
+	out.Discard = set(&m, "discard", have.Discard, want.Discard, want.Discard == jetstream.DiscardNew && have.Discard != want.Discard)
+	// It needs the limit per subject that an operator may have lifted.
+	out.DiscardNewPerSubject = m.on("discard_new_per_subject", have.DiscardNewPerSubject, want.DiscardNewPerSubject && out.MaxMsgsPerSubject > 0)
+	out.Compression = set(&m, "compression", have.Compression, want.Compression, have.Compression == jetstream.NoCompression && want.Compression != have.Compression)
+	out.AllowDirect = set(&m, "allow_direct", have.AllowDirect, want.AllowDirect, have.AllowDirect != want.AllowDirect)
 
 	return out, m.differences
 }
@@ -106,14 +124,26 @@ func (m *merger) subjects(have, want []string) []string {
 	return union
 }
 
-// keepMore takes the larger of two limits; unlimited is the largest of all. A limit of 0
-// means unlimited everywhere but where the server writes -1 for it.
-func keepMore[T ~int | ~int32 | ~int64](m *merger, field string, have, want, unlimited T) T {
-	isUnlimited := func(v T) bool { return v == unlimited || v < 0 }
-	switch {
-	case have == want || (isUnlimited(have) && isUnlimited(want)):
+// set takes want where it has to, and notes it.
+func set[T comparable](m *merger, field string, have, want T, change bool) T {
+	if !change {
 		return have
-	case isUnlimited(have) || (!isUnlimited(want) && have > want):
+	}
+	m.add(Changed, field, have, want, "")
+	return want
+}
+
+func (m *merger) on(field string, have, want bool) bool {
+	return set(m, field, have, have || want, want && !have)
+}
+
+// keepMore takes the larger of two limits; 0 and below is without limit. An operator may
+// have set a limit where the contract has none, and lifted one the contract has.
+func keepMore[T ~int | ~int32 | ~int64](m *merger, field string, have, want T) T {
+	switch {
+	case have == want || want <= 0:
+		return have
+	case have <= 0 || have > want:
 		m.add(Kept, field, have, want, "it keeps more than asked for; to shrink it, use `nats stream edit "+m.stream+"`")
 		return have
 	}

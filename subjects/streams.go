@@ -56,10 +56,13 @@ func Streams(s Settings) []jetstream.StreamConfig {
 	commands.Duplicates = s.Duplicates
 	commands.DenyDelete = true
 	commands.DenyPurge = true
+	// Should an operator bound the stream, a new command is refused, not an old one lost.
+	commands.Discard = jetstream.DiscardNew
 
 	assignments := stream(StreamAssignments, "Pool commands handed to a node, by reference", s.Replicas, all(KindAssignment))
 	assignments.MaxAge = s.CommandAge
 	assignments.MaxMsgSize = MaxAssignmentBytes
+	assignments.Discard = jetstream.DiscardNew
 
 	events := stream(StreamEvents, "What was observed and how far commands have come", s.Replicas, all(KindEvent), all(KindNode))
 	events.MaxAge = s.EventAge
@@ -87,7 +90,11 @@ func Streams(s Settings) []jetstream.StreamConfig {
 	metrics.MaxAge = s.MetricAge
 	metrics.MaxBytes = s.MetricBytes
 
-	return []jetstream.StreamConfig{commands, assignments, events, results, deadLetter, logs, metrics}
+	streams := []jetstream.StreamConfig{commands, assignments, events, results, deadLetter, logs, metrics}
+	for i := range streams {
+		streams[i].Duplicates = min(streams[i].Duplicates, streams[i].MaxAge)
+	}
+	return streams
 }
 
 // stream is what all streams have in common. Every field the server would fill in is
