@@ -1,0 +1,120 @@
+// Command rig starts and stops the engines that tests and the demo work on.
+//
+//	rig up docker              make sure of an engine, and of what images are made from
+//	rig status                 say which engine would be used
+//	rig exec docker -- CMD...  run a command with an engine, started and stopped for it
+//	                           when there was none
+//	rig down                   stop what up has started
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/kranix-io/kranix-runtime/tests/rig"
+)
+
+// stopTimeout bounds the clean-up after an interrupt.
+const stopTimeout = 90 * time.Second
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+const usage = `usage: rig up docker | rig status | rig exec docker -- COMMAND... | rig down`
+
+// run is main without the process: it returns the exit code.
+func run(ctx context.Context, args []string, out, errOut io.Writer) int {
+	r := rig.New(errOut)
+	var err error
+	switch {
+	case slices.Equal(args, []string{"up", "docker"}):
+		err = up(ctx, r, out)
+	case slices.Equal(args, []string{"status"}):
+		err = status(ctx, r, out)
+	case slices.Equal(args, []string{"down"}):
+		err = r.Down(ctx)
+	case len(args) > 3 && slices.Equal(args[:3], []string{"exec", "docker", "--"}):
+		err = execWith(ctx, r, args[3:])
+	default:
+		fmt.Fprintln(errOut, usage)
+		return 2
+	}
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		// The command has said what is wrong.
+		return max(exit.ExitCode(), 1)
+	case err != nil:
+		fmt.Fprintf(errOut, "rig: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+func up(ctx context.Context, r *rig.Rig, out io.Writer) error {
+	e, err := r.UpDocker(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.InstallImageSources(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "docker %s on %s\n", e.Version, e.Host)
+	return nil
+}
+
+func status(ctx context.Context, r *rig.Rig, out io.Writer) error {
+	e, err := r.FindDocker(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "docker %s on %s\n", e.Version, e.Host)
+	return nil
+}
+
+// execWith runs a command that finds the engine in KRANIX_TEST_DOCKER_HOST. Without an
+// engine it runs too, unless KRANIX_REQUIRE_ENGINES lists the engine: tests then name
+// what they skip.
+func execWith(ctx context.Context, r *rig.Rig, command []string) (err error) {
+	env := os.Environ()
+	switch e, upErr := r.UpDocker(ctx); {
+	case upErr == nil:
+		env = append(env, "KRANIX_TEST_DOCKER_HOST="+e.Host)
+		if e.Started {
+			defer func() {
+				// An interrupt must not cut the clean-up short.
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+				defer cancel()
+				err = errors.Join(err, r.Down(ctx))
+			}()
+		}
+		if err := r.InstallImageSources(ctx); err != nil {
+			return err
+		}
+	case rig.Required("docker") || !errors.Is(upErr, rig.ErrNoEngine):
+		return upErr
+	default:
+		fmt.Fprintf(r.Out, "rig: going on without an engine: %v\n", upErr)
+	}
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Env = env
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	// Tests clean up on an interrupt, so they get one, and the time for it.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = stopTimeout
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("run %s: %w", command[0], err)
+	}
+	return nil
+}
