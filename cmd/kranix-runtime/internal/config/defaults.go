@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/kranix-io/kranix-runtime/subjects"
 )
 
 // Host is what the defaults depend on: who runs the process, and where.
@@ -94,8 +96,8 @@ func Default(h Host) *Config {
 			Ship:            true,
 			LinesPerSecond:  5000,
 			BytesPerSecond:  4 << 20,
-			RetentionPeriod: 72 * time.Hour,
-			MaxBytes:        1 << 30,
+			RetentionPeriod: subjects.DefaultLogAge,
+			MaxBytes:        subjects.DefaultLogBytes,
 		},
 		Tracing: Tracing{SampleRatio: 1},
 	}
