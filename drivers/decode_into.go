@@ -66,10 +66,10 @@ func (d *decoder) object(path string, n node, to reflect.Value) {
 			if !d.full() {
 				hint = suggestField(m.key, names)
 			}
-			d.add(key(path, m.key), "is not a field%s", hint)
+			d.add(FieldPath(path, m.key), "is not a field%s", hint)
 			continue
 		}
-		if field := join(path, m.key); seen[m.key] {
+		if field := joinPath(path, m.key); seen[m.key] {
 			d.add(field, "is given twice")
 		} else {
 			d.into(field, m.value, to.Field(i))
@@ -85,7 +85,7 @@ func (d *decoder) mapping(path string, n node, to reflect.Value) {
 	}
 	m := reflect.MakeMapWithSize(to.Type(), len(n.members))
 	for _, entry := range n.members {
-		field, k := key(path, entry.key), reflect.ValueOf(entry.key)
+		field, k := FieldPath(path, entry.key), reflect.ValueOf(entry.key)
 		if m.MapIndex(k).IsValid() {
 			d.add(field, "is given twice")
 			continue
@@ -103,7 +103,7 @@ func (d *decoder) list(path string, n node, to reflect.Value) {
 	}
 	list := reflect.MakeSlice(to.Type(), len(n.items), len(n.items))
 	for i, item := range n.items {
-		d.into(at(path, i), item, list.Index(i))
+		d.into(IndexPath(path, i), item, list.Index(i))
 	}
 	to.Set(list)
 }

@@ -41,12 +41,12 @@ func (f *faults) err(class error) error {
 	return &FieldErrors{Class: class, Fields: fields}
 }
 
-// at is the path of a list's element.
-func at(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
+// IndexPath is the path of an element of the list at path: "ports[0]".
+func IndexPath(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
 
-// key is the path of a map's entry: "env.HOME", and quoted where the key could be taken
-// for more than one step.
-func key(path, k string) string {
+// FieldPath is the path of a field or an entry of the object at path: "env.HOME". A key
+// that could be taken for more than one step is quoted: `labels["a.b"]`.
+func FieldPath(path, k string) string {
 	for i, c := range []byte(k) {
 		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_' || c == '-'
 		if !letter && (i == 0 || c < '0' || c > '9') {
@@ -56,11 +56,11 @@ func key(path, k string) string {
 	if k == "" || len(k) > maxQuoted {
 		return path + "[" + quote(k) + "]"
 	}
-	return join(path, k)
+	return joinPath(path, k)
 }
 
-// join is the path of a field of the object at path.
-func join(path, field string) string {
+// joinPath is the path of a field of the object at path.
+func joinPath(path, field string) string {
 	if path == "" {
 		return field
 	}

@@ -82,17 +82,17 @@ func (p Policy) checkSecurity(f *faults, s Security) {
 	}
 	for i, c := range s.CapAdd {
 		if !p.allowsCapability(c) {
-			deny(f, at("security.capAdd", i), "capability "+quote(c), "allowed_capabilities: ["+quote(bareCapability(c))+"]")
+			deny(f, IndexPath("security.capAdd", i), "capability "+quote(c), "allowed_capabilities: ["+quote(bareCapability(c))+"]")
 		}
 	}
 	for i, d := range s.Devices {
 		if !below(p.AllowedDevices, d) {
-			deny(f, at("security.devices", i), "device "+quote(d), "allowed_devices: ["+quote(d)+"]")
+			deny(f, IndexPath("security.devices", i), "device "+quote(d), "allowed_devices: ["+quote(d)+"]")
 		}
 	}
 	for _, name := range sortedKeys(s.Sysctls) {
 		if !p.allowsSysctl(name) {
-			deny(f, key("security.sysctls", name), "sysctl "+quote(name), "allowed_sysctls: ["+quote(name)+"]")
+			deny(f, FieldPath("security.sysctls", name), "sysctl "+quote(name), "allowed_sysctls: ["+quote(name)+"]")
 		}
 	}
 }
@@ -100,10 +100,10 @@ func (p Policy) checkSecurity(f *faults, s Security) {
 func (p Policy) checkStorage(f *faults, s *WorkloadSpec) {
 	for i, v := range s.Volumes {
 		if v.Type == VolumeBind && !p.AllowsHostPath(v.Source) {
-			deny(f, at("volumes", i)+".source", "host path "+quote(v.Source), "allowed_host_paths: ["+quote(v.Source)+"]")
+			deny(f, IndexPath("volumes", i)+".source", "host path "+quote(v.Source), "allowed_host_paths: ["+quote(v.Source)+"]")
 		}
 		if v.External && !p.AllowExternal {
-			deny(f, at("volumes", i)+".external", "an external volume", "allow_external: true")
+			deny(f, IndexPath("volumes", i)+".external", "an external volume", "allow_external: true")
 		}
 	}
 	for i, n := range s.Networks {
@@ -111,11 +111,11 @@ func (p Policy) checkStorage(f *faults, s *WorkloadSpec) {
 			continue
 		}
 		if !p.AllowExternal {
-			deny(f, at("networks", i)+".external", "an external network", "allow_external: true")
+			deny(f, IndexPath("networks", i)+".external", "an external network", "allow_external: true")
 		}
 		// Engines know the host's own network by this name.
 		if n.Name == "host" && !p.AllowHostNetwork {
-			deny(f, at("networks", i)+".name", "the host's network", "allow_host_network: true")
+			deny(f, IndexPath("networks", i)+".name", "the host's network", "allow_host_network: true")
 		}
 	}
 }

@@ -44,7 +44,7 @@ func isQuantity(s string) bool {
 		exponent = exponent[1:]
 	}
 	n, ok := digits(exponent)
-	return ok && n <= maxExponent
+	return ok && len(exponent) <= 2 && n <= maxExponent
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

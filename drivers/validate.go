@@ -115,10 +115,10 @@ func (f *faults) argv(field string, words []string, required bool) {
 		return
 	}
 	if words[0] == "" && field != "args" {
-		f.add(at(field, 0), "want a program, got an empty string")
+		f.add(IndexPath(field, 0), "want a program, got an empty string")
 	}
 	for i, w := range words {
-		f.prose(at(field, i), w, MaxEnvBytes)
+		f.prose(IndexPath(field, i), w, MaxEnvBytes)
 	}
 }
 
@@ -151,7 +151,7 @@ func (f *faults) env(s *WorkloadSpec) {
 		if i >= maxEntries {
 			break
 		}
-		field := key("env", name)
+		field := FieldPath("env", name)
 		f.envName(field, name)
 		f.prose(field, s.Env[name], MaxEnvBytes-len(name)-2)
 	}
@@ -182,7 +182,7 @@ func (f *faults) labels(labels map[string]string) {
 		if i >= maxEntries {
 			break
 		}
-		field := key("labels", name)
+		field := FieldPath("labels", name)
 		switch {
 		case strings.HasPrefix(strings.ToLower(name), LabelPrefix):
 			f.add(field, "labels that begin with %s are the runtime's own", LabelPrefix)

@@ -105,7 +105,7 @@ func (f *faults) httpProbe(p *HTTPProbe) {
 		if i >= maxEntries {
 			break
 		}
-		field := key("health.http.headers", name)
+		field := FieldPath("health.http.headers", name)
 		if !isHeaderName(name) {
 			f.add(field, "want the name of an HTTP header")
 		}

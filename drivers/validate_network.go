@@ -20,7 +20,7 @@ func (f *faults) ports(s *WorkloadSpec) {
 	bound := map[binding][]int{}
 	exposed := map[Port]int{}
 	for i, p := range s.Ports {
-		field := at("ports", i)
+		field := IndexPath("ports", i)
 		f.port(field, p)
 		if p.Name != "" {
 			if first, ok := names[p.Name]; ok {
@@ -102,7 +102,7 @@ func (f *faults) networks(s *WorkloadSpec) {
 	}
 	names := map[string]int{}
 	for i, n := range s.Networks {
-		field := at("networks", i)
+		field := IndexPath("networks", i)
 		switch {
 		case !IsLabel(n.Name):
 			f.add(field+".name", "want a DNS-1123 label, got %s", quote(n.Name))
@@ -127,10 +127,10 @@ func (f *faults) aliases(field string, aliases []string) {
 	seen := map[string]int{}
 	for i, a := range aliases {
 		if !isHostname(a, 253) {
-			f.add(at(field, i), "want a DNS name of a-z, 0-9, '-' and '.', got %s", quote(a))
+			f.add(IndexPath(field, i), "want a DNS name of a-z, 0-9, '-' and '.', got %s", quote(a))
 		}
 		if first, ok := seen[a]; ok {
-			f.add(at(field, i), "repeats %s", at(field, first))
+			f.add(IndexPath(field, i), "repeats %s", IndexPath(field, first))
 		} else {
 			seen[a] = i
 		}

@@ -64,7 +64,7 @@ func (f *faults) ulimits(limits []Ulimit) {
 	}
 	seen := map[string]int{}
 	for i, u := range limits {
-		field := at("resources.ulimits", i)
+		field := IndexPath("resources.ulimits", i)
 		if !slices.Contains(ulimitNames(), u.Name) {
 			f.add(field+".name", "want a limit of setrlimit(2) in lower case, such as nofile, got %s%s",
 				quote(u.Name), didYouMean(u.Name, ulimitNames()))

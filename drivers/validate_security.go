@@ -35,11 +35,11 @@ func (f *faults) capabilities(field string, names []string, other map[string]boo
 			if slices.Contains(known, bare) {
 				hint = ": write it " + quote(bare)
 			}
-			f.add(at(field, i), "want a capability without CAP_, such as NET_ADMIN, or %s, got %s%s", allCapabilities, quote(name), hint)
+			f.add(IndexPath(field, i), "want a capability without CAP_, such as NET_ADMIN, or %s, got %s%s", allCapabilities, quote(name), hint)
 		case seen[name]:
-			f.add(at(field, i), "%s is listed twice", quote(name))
+			f.add(IndexPath(field, i), "%s is listed twice", quote(name))
 		case other[name]:
-			f.add(at(field, i), "%s is in security.capAdd too", quote(name))
+			f.add(IndexPath(field, i), "%s is in security.capAdd too", quote(name))
 		}
 		seen[name] = true
 	}
@@ -64,7 +64,7 @@ func (f *faults) devices(devices []string) {
 	}
 	seen := map[string]int{}
 	for i, d := range devices {
-		field := at("security.devices", i)
+		field := IndexPath("security.devices", i)
 		if !f.absolute(field, d) {
 			continue
 		}
@@ -85,7 +85,7 @@ func (f *faults) sysctls(s Security) {
 		if i >= maxEntries {
 			break
 		}
-		field := key("security.sysctls", name)
+		field := FieldPath("security.sysctls", name)
 		switch {
 		case !isSysctl(name):
 			f.add(field, "want a name such as net.core.somaxconn")

@@ -37,7 +37,7 @@ func (f *faults) volumes(volumes []Volume, targets map[string]string) {
 	}
 	named := map[string]int{}
 	for i, v := range volumes {
-		field := at("volumes", i)
+		field := IndexPath("volumes", i)
 		switch v.Type {
 		case "", VolumeNamed:
 			if !IsLabel(v.Source) {
@@ -108,7 +108,7 @@ func (f *faults) secrets(s *WorkloadSpec, targets map[string]string) map[string]
 		return files
 	}
 	for i, u := range s.Secrets {
-		field := at("secrets", i)
+		field := IndexPath("secrets", i)
 		f.secretRef(field+".ref", u.Ref)
 		if (u.Env == "") == (u.File == "") {
 			f.add(field, "want exactly one of env and file")
