@@ -96,7 +96,10 @@ func execWith(ctx context.Context, r *rig.Rig, command []string) (err error) {
 				// An interrupt must not cut the clean-up short.
 				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 				defer cancel()
-				err = errors.Join(err, r.Down(ctx))
+				if downErr := r.Down(ctx); downErr != nil {
+					fmt.Fprintf(r.Out, "rig: %v\n", downErr)
+					err = errors.Join(err, downErr)
+				}
 			}()
 		}
 		if err := r.InstallImageSources(ctx); err != nil {
