@@ -17,6 +17,11 @@ type RuntimeDriver interface {
 	// undisturbed for the monitor window. spec must have passed WithDefaults and
 	// Validate. Deploying what already runs changes nothing.
 	//
+	// While it works it reports its steps to Command.Progress; PhaseRunning, with the
+	// status, as soon as all instances have been started and before they are known to
+	// be healthy. A deadline of ctx that passes is a rollout that failed, with reason
+	// "DeadlineExceeded": it is rolled back like any other.
+	//
 	// When the new revision does not come up, what ran before is put back (unless
 	// spec.Update.Rollback is false) and the error is a *RolloutError (ErrFailed).
 	//

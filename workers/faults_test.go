@@ -3,6 +3,7 @@ package workers_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -103,11 +104,11 @@ func TestShutdownLeavesForTheNext(t *testing.T) {
 	engine, driver := newEngine(t, "n1", sim.Config{})
 	w := b.startWorker("n1", driver, func(c *workers.Config) { c.DrainTimeout = 50 * time.Millisecond })
 	spec := web("cart")
-	spec.Health = &drivers.HealthCheck{TCP: &drivers.TCPProbe{Port: 80}, Interval: drivers.Duration(20 * time.Millisecond)}
+	spec.Health = &drivers.HealthCheck{TCP: &drivers.TCPProbe{Port: 80}, Interval: drivers.Duration(20 * time.Millisecond), StartPeriod: drivers.Duration(time.Minute)}
 	spec.Env = map[string]string{"SIM_HEALTH": "after:1500ms"}
 	id, _ := b.command(subjects.Deploy, "cart", spec)
 	b.eventually("the start", func() bool {
-		return b.count(subjects.StreamEvents, "kranix.evt.sim.n1.shop.cart.running") > 0
+		return slices.ContainsFunc(journal(engine), func(j sim.Entry) bool { return j.Kind == sim.EntryStarted })
 	})
 	w.stop(t)
 	if n := b.count(subjects.StreamResults, subjects.ResultFilter(id)); n != 0 {
