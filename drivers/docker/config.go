@@ -18,6 +18,9 @@ const (
 	DefaultCallTimeout = 2 * time.Minute
 )
 
+// DialFunc opens a connection, as net.Dialer.DialContext does.
+type DialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
 // Config is how to reach an engine and how to treat it. The zero value means the
 // engine on this host.
 type Config struct {
@@ -32,6 +35,9 @@ type Config struct {
 	Mirrors []string
 	// Dial, when set, opens the connections to the engine instead of dialling Host.
 	Dial func(ctx context.Context) (net.Conn, error)
+	// DialWorkload, when set, opens the connections of health probes to the instances'
+	// addresses.
+	DialWorkload DialFunc
 	// PingTimeout bounds Ping and the first contact, DefaultPingTimeout when 0.
 	PingTimeout time.Duration
 	// CallTimeout bounds every single engine call that is not a pull, a stream or a
@@ -51,6 +57,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.CallTimeout == 0 {
 		c.CallTimeout = DefaultCallTimeout
+	}
+	if c.DialWorkload == nil {
+		c.DialWorkload = (&net.Dialer{}).DialContext
 	}
 	return c
 }

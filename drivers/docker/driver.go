@@ -31,8 +31,14 @@ type Driver struct {
 	running sync.WaitGroup
 
 	health healthFeed
+	probes probes
 	pulls  pullGroup
 	events eventHub
+
+	// workloads serialises what changes a workload; networks guards the removal of what
+	// the namespace shares.
+	workloads keyedLock
+	networks  networkUse
 }
 
 // New connects to the engine, negotiates the API version and returns a driver for it.
@@ -95,7 +101,10 @@ func connect(ctx context.Context, cfg Config) (*client.Client, error) {
 // Close ends the driver's goroutines and connections and waits for them. Workloads are
 // not touched.
 func (d *Driver) Close() error {
+	// Under the lock, so that no probe starts between the end and the wait.
+	d.probes.mu.Lock()
 	d.endLife()
+	d.probes.mu.Unlock()
 	d.running.Wait()
 	if err := d.cli.Close(); err != nil {
 		return fmt.Errorf("close connections: %w", err)
@@ -114,4 +123,17 @@ func (d *Driver) Ping(ctx context.Context) error {
 		return classify("reach docker engine at "+d.cfg.Host, err)
 	}
 	return nil
+}
+
+// EngineInfo implements drivers.Identifier.
+func (d *Driver) EngineInfo(ctx context.Context) (*drivers.EngineInfo, error) {
+	ctx, cancel := d.callContext(ctx)
+	defer cancel()
+	info, err := d.cli.Info(ctx)
+	if err != nil {
+		return nil, classify("identify docker engine at "+d.cfg.Host, err)
+	}
+	return &drivers.EngineInfo{ID: info.ID, Name: info.Name, Version: info.ServerVersion,
+		APIVersion: d.cli.ClientVersion(), OS: info.OSType, Arch: info.Architecture,
+		CPUs: info.NCPU, MemoryBytes: info.MemTotal}, nil
 }

@@ -1,0 +1,334 @@
+package docker
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+
+	"github.com/kranix-io/kranix-runtime/drivers"
+)
+
+// eagerInterval is how often an instance is probed until it is first healthy, so that a
+// deploy does not wait a whole interval for news. Failures still count once per
+// interval.
+const eagerInterval = 250 * time.Millisecond
+
+// probes are the http and tcp health checks of running instances, which the engine
+// cannot do: one goroutine per container, from its first sight until it stops running.
+type probes struct {
+	mu   sync.Mutex
+	byID map[string]*probe
+}
+
+// probe is the health check of one container.
+type probe struct {
+	id, workloadID string
+	ordinal        int
+	check          drivers.HealthCheck
+	cancel         context.CancelFunc
+
+	mu      sync.Mutex
+	state   string
+	output  string
+	changed chan struct{}
+
+	// The rest belongs to the goroutine.
+	targets []string
+	// life is the engine's start time of the container's present life, since the
+	// driver's own time at which it was first seen: the two clocks may differ.
+	life        string
+	since       time.Time
+	streak      int
+	lastCounted time.Time
+}
+
+// adopt starts the probe of a running container that has none. Everything the driver
+// reads of an instance passes here, so that probes come back after the worker's or the
+// instance's restart.
+func (d *Driver) adopt(c inspected) {
+	if !c.State.Running || c.State.Restarting {
+		return
+	}
+	d.probes.mu.Lock()
+	defer d.probes.mu.Unlock()
+	if _, ok := d.probes.byID[c.ID]; ok {
+		return
+	}
+	spec := c.spec()
+	if !probed(spec) || d.life.Err() != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(d.life)
+	p := &probe{id: c.ID, workloadID: c.workloadID, ordinal: c.ordinal, check: *spec.Health, cancel: cancel,
+		state: container.Starting, changed: make(chan struct{})}
+	p.aim(c.InspectResponse)
+	if d.probes.byID == nil {
+		d.probes.byID = make(map[string]*probe)
+	}
+	d.probes.byID[c.ID] = p
+	d.running.Add(1)
+	go func() {
+		defer d.running.Done()
+		defer cancel()
+		d.runProbe(ctx, p)
+	}()
+}
+
+// drop ends the probe of a container.
+func (s *probes) drop(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p, ok := s.byID[id]; ok {
+		p.cancel()
+		delete(s.byID, id)
+	}
+}
+
+// end is drop for a probe that ends by itself: there may be a next one already.
+func (s *probes) end(p *probe) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byID[p.id] == p {
+		delete(s.byID, p.id)
+	}
+}
+
+// result is the present state of a container's probe; starting when it has none yet.
+func (s *probes) result(id string) (state, output string) {
+	state, output, _ = s.watch(id)
+	return state, output
+}
+
+// watch is result with a channel that is closed when the state changes; it is nil when
+// there is no probe.
+func (s *probes) watch(id string) (state, output string, changed <-chan struct{}) {
+	s.mu.Lock()
+	p, ok := s.byID[id]
+	s.mu.Unlock()
+	if !ok {
+		return container.Starting, "", nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state, p.output, p.changed
+}
+
+// changes is closed when the container's probe changes its mind; nil without a probe.
+func (s *probes) changes(id string) <-chan struct{} {
+	_, _, changed := s.watch(id)
+	return changed
+}
+
+func (d *Driver) runProbe(ctx context.Context, p *probe) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		output, err := p.once(ctx, d.cfg.DialWorkload)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil && !d.reaim(ctx, p) {
+			d.probes.end(p)
+			return
+		}
+		if p.note(time.Now(), output, err) {
+			d.health.publish(drivers.Change{WorkloadID: p.workloadID, Kind: drivers.ChangeHealth,
+				Instance: p.ordinal, InstanceID: p.id, At: time.Now().UTC()})
+		}
+		timer.Reset(p.pause())
+	}
+}
+
+// reaim looks up where the container is now, and says whether it still runs: after a
+// restart it may have another address, and its start period begins anew.
+func (d *Driver) reaim(ctx context.Context, p *probe) bool {
+	c, err := d.inspect(ctx, p.id)
+	if cerrdefs.IsNotFound(err) {
+		return false
+	}
+	if err != nil {
+		// Without the engine nothing can be told; the probe itself goes on.
+		return true
+	}
+	if !c.State.Running || c.State.Restarting {
+		return false
+	}
+	p.aim(c)
+	return true
+}
+
+// aim works out where to probe.
+func (p *probe) aim(c container.InspectResponse) {
+	if c.State.StartedAt != p.life {
+		if p.life != "" {
+			p.set(container.Starting, "")
+		}
+		now := time.Now()
+		// The first failure counts an interval after the start, as the engine's own
+		// checks do: until then the instance may not listen yet.
+		p.life, p.since, p.lastCounted, p.streak = c.State.StartedAt, now, now, 0
+	}
+	port := 0
+	switch {
+	case p.check.HTTP != nil:
+		port = p.check.HTTP.Port
+	case p.check.TCP != nil:
+		port = p.check.TCP.Port
+	}
+	p.targets = probeTargets(c, port)
+}
+
+// probeTargets are the addresses to try, in order: the container's own, then the
+// published port, for engines whose containers cannot be reached directly.
+func probeTargets(c container.InspectResponse, port int) []string {
+	text := strconv.Itoa(port)
+	if c.HostConfig.NetworkMode.IsHost() {
+		return []string{net.JoinHostPort("127.0.0.1", text)}
+	}
+	var out []string
+	if ip := address(c); ip != "" {
+		out = append(out, net.JoinHostPort(ip, text))
+	}
+	for _, p := range publishedPorts(nil, c) {
+		if p.ContainerPort != port || p.Protocol != "tcp" {
+			continue
+		}
+		host := p.HostAddress
+		if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+			host = "127.0.0.1"
+		}
+		out = append(out, net.JoinHostPort(host, strconv.Itoa(p.HostPort)))
+	}
+	return out
+}
+
+// once runs the check once, against the first target that takes a connection.
+func (p *probe) once(ctx context.Context, dial DialFunc) (output string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, p.check.Timeout.D())
+	defer cancel()
+	if len(p.targets) == 0 {
+		return "", fmt.Errorf("the instance has no address to probe")
+	}
+	var conn net.Conn
+	for i, target := range p.targets {
+		share, stop := context.WithTimeout(ctx, p.check.Timeout.D()/time.Duration(len(p.targets)-i))
+		conn, err = dial(share, "tcp", target)
+		stop()
+		if err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return "", err //nolint:wrapcheck // it becomes the health output as it is
+	}
+	if p.check.HTTP == nil {
+		_ = conn.Close() // the probe has its answer
+		return "connection accepted", nil
+	}
+	return probeHTTP(ctx, conn, p.check.HTTP)
+}
+
+// probeHTTP sends one request over conn, which it closes. Redirects are an answer, not
+// followed: they could lead anywhere.
+func probeHTTP(ctx context.Context, conn net.Conn, h *drivers.HTTPProbe) (string, error) {
+	transport := &http.Transport{
+		DisableKeepAlives: true,
+		// #nosec G402 -- a probe asks whether the instance answers, as the kubelet's do.
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		DialContext:     func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+	}
+	defer conn.Close() //nolint:errcheck // the probe has its answer
+	host := net.JoinHostPort("localhost", strconv.Itoa(h.Port))
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.Scheme+"://"+host+h.Path, nil)
+	if err != nil {
+		return "", fmt.Errorf("make request: %w", err)
+	}
+	req.Header.Set("User-Agent", "kranix-probe")
+	for name, value := range h.Headers {
+		if strings.EqualFold(name, "Host") {
+			req.Host = value
+			continue
+		}
+		req.Header.Set(name, value)
+	}
+	client := &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return "", err //nolint:wrapcheck // it becomes the health output as it is
+	}
+	defer resp.Body.Close() //nolint:errcheck // the rest of the answer is not wanted
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxHealthOutput))
+	if err != nil {
+		return resp.Status, fmt.Errorf("read body: %w", err)
+	}
+	output := truncate(strings.TrimSpace(resp.Status+"\n"+string(body)), maxHealthOutput)
+	if resp.StatusCode < http.StatusOK || resp.StatusCode >= http.StatusBadRequest {
+		return output, fmt.Errorf("answered %s, want 200 to 399", resp.Status)
+	}
+	return output, nil
+}
+
+// note takes a result in and says whether the state changed.
+func (p *probe) note(now time.Time, output string, err error) bool {
+	if err == nil {
+		p.streak = 0
+		return p.set(container.Healthy, output)
+	}
+	text := err.Error()
+	if output != "" {
+		text = truncate(text+"\n"+output, maxHealthOutput)
+	}
+	p.mu.Lock()
+	state := p.state
+	p.output = text
+	p.mu.Unlock()
+	inStartPeriod := state == container.Starting && now.Sub(p.since) < p.check.StartPeriod.D()
+	if inStartPeriod || now.Sub(p.lastCounted) < p.check.Interval.D() {
+		return false
+	}
+	p.lastCounted = now
+	if p.streak++; p.streak < p.check.Retries {
+		return false
+	}
+	return p.set(container.Unhealthy, text)
+}
+
+func (p *probe) set(state, output string) (changed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	changed = p.state != state
+	p.state, p.output = state, output
+	if changed {
+		close(p.changed)
+		p.changed = make(chan struct{})
+	}
+	return changed
+}
+
+// pause is the time until the next check.
+func (p *probe) pause() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state == container.Starting {
+		return min(eagerInterval, p.check.Interval.D())
+	}
+	return p.check.Interval.D()
+}
