@@ -3,6 +3,7 @@ package drivers
 import (
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -100,4 +101,35 @@ func change(leaf reflect.Value) {
 	default:
 		leaf.SetInt(leaf.Int() + 1)
 	}
+}
+
+// collectStrings calls fn with the path of every string of s that is not a map's value.
+func collectStrings(s *WorkloadSpec, fn func(path string)) {
+	walkLeaves("", reflect.ValueOf(s).Elem(), func(path string, leaf reflect.Value) {
+		if leaf.Kind() == reflect.String {
+			fn(path)
+		}
+	})
+}
+
+// setString sets the string at a path.
+func setString(s *WorkloadSpec, path, value string) {
+	walkLeaves("", reflect.ValueOf(s).Elem(), func(p string, leaf reflect.Value) {
+		if p == path && leaf.Kind() == reflect.String {
+			leaf.SetString(value)
+		}
+	})
+}
+
+// faultsAt returns the messages about a path or something around it.
+func faultsAt(err error, path string) []string {
+	var messages []string
+	if fields, ok := err.(*FieldErrors); ok {
+		for _, f := range fields.Fields {
+			if strings.HasPrefix(path, f.Path) || strings.HasPrefix(f.Path, path) {
+				messages = append(messages, f.Path+": "+f.Message)
+			}
+		}
+	}
+	return messages
 }

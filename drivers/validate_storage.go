@@ -61,6 +61,7 @@ func (f *faults) volumes(volumes []Volume, targets map[string]string) {
 			}
 		default:
 			f.oneOf(field+".type", string(v.Type), string(VolumeNamed), string(VolumeBind), string(VolumeTmpfs))
+			f.plain(field+".source", v.Source, maxPath)
 		}
 		f.volumeOptions(field, v)
 		f.target(field+".target", v.Target, targets)
@@ -161,20 +162,23 @@ func ParseMode(s string) (fs.FileMode, error) {
 func (f *faults) secretRef(field string, ref SecretRef) {
 	if (ref.File == "") == (ref.Env == "") {
 		f.add(field, "want exactly one of file and env")
-		return
 	}
-	if ref.Env != "" {
-		first := ref.Env[0]
-		if len(ref.Env) > maxName || first < 'A' || first > 'z' || first > 'Z' && first < 'a' ||
-			strings.ContainsFunc(ref.Env, func(r rune) bool { return r > 'z' || !isAlnum(byte(r)) && r != '_' }) {
-			f.add(field+".env", "want letters, digits and '_', beginning with a letter")
-		}
-		return
+	if ref.Env != "" && !isSecretName(ref.Env) {
+		f.add(field+".env", "want letters, digits and '_', beginning with a letter")
 	}
-	if !f.plain(field+".file", ref.File, maxPath) {
-		return
-	}
-	if path.IsAbs(ref.File) || !fs.ValidPath(ref.File) || ref.File == "." || strings.Contains(ref.File, `\`) {
+	if ref.File != "" && f.plain(field+".file", ref.File, maxPath) &&
+		(!fs.ValidPath(ref.File) || ref.File == "." || strings.Contains(ref.File, `\`)) {
 		f.add(field+".file", "want a path inside the namespace's folder of secrets, without \"..\", \".\" or '/' at either end")
 	}
+}
+
+// isSecretName holds SecretEnvName's side of the bargain: what begins with a letter
+// cannot be taken for the end of a namespace.
+func isSecretName(s string) bool {
+	for i, c := range []byte(s) {
+		if !isAlnum(c) && c != '_' || i == 0 && (c == '_' || c <= '9') {
+			return false
+		}
+	}
+	return len(s) <= maxName
 }
