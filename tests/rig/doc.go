@@ -15,5 +15,8 @@
 //     rewrite each other's packet filter chains.
 //   - Only a process that the rig started is ended; a process id that was given to
 //     another process meanwhile is recognised by its start time.
+//   - Down removes processes, files, mounts and the bridge. Packages stay installed, and
+//     the engine's packet filter chains stay, as they do when any Docker is stopped:
+//     removing rules could hit someone else's.
 //   - On a shared engine only objects with a label the caller names are removed.
 package rig

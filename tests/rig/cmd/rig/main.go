@@ -50,11 +50,10 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 		fmt.Fprintln(errOut, usage)
 		return 2
 	}
-	var exit *exec.ExitError
+	var exit *commandError
 	switch {
 	case errors.As(err, &exit):
-		// The command has said what is wrong.
-		return max(exit.ExitCode(), 1)
+		return exit.code
 	case err != nil:
 		fmt.Fprintf(errOut, "rig: %v\n", err)
 		return 1
@@ -116,8 +115,18 @@ func execWith(ctx context.Context, r *rig.Rig, command []string) (err error) {
 	// Tests clean up on an interrupt, so they get one, and the time for it.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = stopTimeout
-	if err := cmd.Run(); err != nil {
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return &commandError{code: max(exit.ExitCode(), 1)}
+	}
+	if err != nil {
 		return fmt.Errorf("run %s: %w", command[0], err)
 	}
 	return nil
 }
+
+// commandError is the failure of the command of exec, which has told about it itself.
+type commandError struct{ code int }
+
+func (e *commandError) Error() string { return fmt.Sprintf("the command ended with code %d", e.code) }
