@@ -123,6 +123,9 @@ type LogLine struct {
 	// Truncated says that the line was longer than MaxLogLine; the rest follows as
 	// further lines, all but the last of them truncated.
 	Truncated bool
+	// Gap says that lines of this instance before this one may be lost: the engine has
+	// rotated its log on beyond what was read last.
+	Gap bool
 }
 
 // MaxLogLine is the longest line, in bytes, that a LogReader rejoins.
