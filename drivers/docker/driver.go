@@ -16,6 +16,13 @@ import (
 // Backend is the name the driver is registered under.
 const Backend = "docker"
 
+var (
+	_ drivers.RuntimeDriver = (*Driver)(nil)
+	_ drivers.SpecChecker   = (*Driver)(nil)
+	_ drivers.Identifier    = (*Driver)(nil)
+	_ drivers.Closer        = (*Driver)(nil)
+)
+
 // Driver drives one Docker engine for one node. Its methods may be called
 // concurrently.
 type Driver struct {
@@ -34,6 +41,7 @@ type Driver struct {
 	probes probes
 	pulls  pullGroup
 	events eventHub
+	groups hostGroups
 
 	// workloads serialises what changes a workload; networks guards the removal of what
 	// the namespace shares.
