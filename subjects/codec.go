@@ -9,9 +9,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/binding"
+	"github.com/cloudevents/sdk-go/v2/binding/spec"
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // ErrTooLarge is matched, besides ErrEvent, by the error about a message that is over
@@ -26,18 +26,20 @@ func Encode(subject string, e event.Event) (*nats.Msg, error) {
 	if err := checkEvent(e); err != nil {
 		return nil, err
 	}
-	w := newWriter(subject, 8+len(e.Extensions()))
+	w := newWriter(subject, maxAttributes+len(extensions(e)))
 	ctx := context.Background()
 	if err := w.Start(ctx); err != nil {
 		return nil, err
 	}
 	if err := binding.ToMessage(&e).ReadBinary(ctx, w); err != nil {
-		return nil, fmt.Errorf("%w: encode in binary mode: %w", ErrEvent, err)
+		return nil, invalid("encode in binary mode", err)
 	}
 	if err := w.End(ctx); err != nil {
 		return nil, err
 	}
-	return finish(w.msg, e)
+	// The headers hold both values encoded already.
+	h := w.msg.Header
+	return w.finish(h[attributeHeaders[spec.Source]][0], h[attributeHeaders[spec.ID]][0])
 }
 
 // EncodeStructured makes the message of an event in structured mode: the whole event as
@@ -47,31 +49,27 @@ func EncodeStructured(subject string, e event.Event) (*nats.Msg, error) {
 	if err := checkEvent(e); err != nil {
 		return nil, err
 	}
+	if err := checkText(e); err != nil {
+		return nil, err
+	}
 	e.DataBase64 = e.DataBase64 || !inlineData(e)
-	w := newWriter(subject, 2)
+	w := newWriter(subject, 1)
 	if err := binding.ToMessage(&e).ReadStructured(context.Background(), w); err != nil {
-		return nil, fmt.Errorf("%w: encode in structured mode: %w", ErrEvent, err)
+		return nil, invalid("encode in structured mode", err)
 	}
-	return finish(w.msg, e)
-}
-
-// finish sets the message ID and checks the size.
-func finish(msg *nats.Msg, e event.Event) (*nats.Msg, error) {
-	msg.Header[jetstream.MsgIDHeader] = []string{MsgID(e.Source(), e.ID())}
-	if size, limit := wireSize(msg.Header, msg.Data), limitOf(msg.Subject); size > limit {
-		return nil, fmt.Errorf("%w: %w: %s has %d bytes with its headers, want at most %d", ErrEvent, ErrTooLarge, msg.Subject, size, limit)
-	}
-	return msg, nil
+	return w.finish(encodeValue(e.Source()), encodeValue(e.ID()))
 }
 
 // MsgID is the Nats-Msg-Id of an event, "<source>|<id>". Both are percent-encoded like
 // header values, and a '|' in the source too, so that no two events share one.
-func MsgID(source, id string) string {
-	s := encodeValue(source)
-	if strings.IndexByte(s, '|') >= 0 {
-		s = strings.ReplaceAll(s, "|", "%7C")
+func MsgID(source, id string) string { return msgID(encodeValue(source), encodeValue(id)) }
+
+// msgID joins encoded values.
+func msgID(source, id string) string {
+	if strings.IndexByte(source, '|') >= 0 {
+		source = strings.ReplaceAll(source, "|", "%7C")
 	}
-	return s + "|" + encodeValue(id)
+	return source + "|" + id
 }
 
 // Decode reads an event from a message in either mode. A message is in structured mode
@@ -92,13 +90,16 @@ func Decode(header nats.Header, data []byte) (event.Event, error) {
 	}
 	e, err := binding.ToEvent(context.Background(), m)
 	if err != nil {
-		if errors.Is(err, ErrEvent) {
-			return event.Event{}, err
-		}
-		return event.Event{}, fmt.Errorf("%w: read %s mode: %w", ErrEvent, m.ReadEncoding(), err)
+		return event.Event{}, invalid("read "+m.ReadEncoding().String()+" mode", err)
 	}
 	if err := checkEvent(*e); err != nil {
 		return event.Event{}, err
+	}
+	// Header values have been checked as they were decoded.
+	if m.ReadEncoding() == binding.EncodingStructured {
+		if err := checkText(*e); err != nil {
+			return event.Event{}, err
+		}
 	}
 	return *e, nil
 }
@@ -114,22 +115,48 @@ func checkEvent(e event.Event) error {
 	if err := e.Validate(); err != nil {
 		return describe(err)
 	}
+	if _, ok := extensions(e)["data"]; ok {
+		return fmt.Errorf("%w: an extension attribute must not be named \"data\"", ErrEvent)
+	}
+	return nil
+}
+
+// checkText refuses attributes that are not UTF-8, which JSON cannot hold.
+func checkText(e event.Event) error {
 	for _, a := range []struct{ name, value string }{
-		{"id", e.ID()}, {"source", e.Source()}, {"type", e.Type()}, {"subject", e.Subject()},
+		{"id", e.ID()}, {"source", e.Source()}, {"type", e.Type()}, {"subject", e.Subject()}, {"datacontenttype", e.DataContentType()},
 	} {
 		if !utf8.ValidString(a.value) {
-			return fmt.Errorf("%w: attribute %s is not UTF-8", ErrEvent, a.name)
+			return errNotUTF8(a.name)
 		}
 	}
-	for name, value := range e.Extensions() {
-		if name == "data" {
-			return fmt.Errorf("%w: an extension attribute must not be named %q", ErrEvent, name)
-		}
+	for name, value := range extensions(e) {
 		if s, ok := value.(string); ok && !utf8.ValidString(s) {
-			return fmt.Errorf("%w: attribute %s is not UTF-8", ErrEvent, name)
+			return errNotUTF8(name)
 		}
 	}
 	return nil
+}
+
+// invalid says once that an error of the SDK is about the event.
+func invalid(doing string, err error) error {
+	if errors.Is(err, ErrEvent) {
+		return err
+	}
+	return fmt.Errorf("%w: %s: %w", ErrEvent, doing, err)
+}
+
+func errNotUTF8(attribute string) error {
+	return fmt.Errorf("%w: attribute %s is not UTF-8", ErrEvent, attribute)
+}
+
+// extensions returns the extension attributes of a 1.0 event for reading. The SDK's own
+// method copies them each time.
+func extensions(e event.Event) map[string]any {
+	if c, ok := e.Context.(*event.EventContextV1); ok {
+		return c.Extensions
+	}
+	return e.Extensions()
 }
 
 // describe turns the SDK's report, a map, into one line in a stable order.

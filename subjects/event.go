@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/cloudevents/sdk-go/v2/types"
 	"github.com/nats-io/nuid"
 )
 
@@ -60,16 +61,18 @@ func rawJSON(data any) ([]byte, error) {
 	return raw, nil
 }
 
-// Extension returns an extension attribute as text, "" when it is absent.
+// Extension returns an extension attribute as text (CloudEvents 1.0, "type system"), ""
+// when it is absent.
 func Extension(e event.Event, name string) string {
-	switch v := e.Extensions()[name].(type) {
-	case nil:
+	v, ok := e.Extensions()[name]
+	if !ok || v == nil {
 		return ""
-	case string:
-		return v
-	default:
-		return fmt.Sprint(v)
 	}
+	s, err := types.Format(v)
+	if err != nil {
+		return ""
+	}
+	return s
 }
 
 // CommandIDOf is the CommandID of a command event.

@@ -71,8 +71,9 @@ func merge(have, want jetstream.StreamConfig) (jetstream.StreamConfig, []Differe
 	out.MaxBytes = keepMore(&m, "max_bytes", have.MaxBytes, want.MaxBytes)
 	out.MaxMsgs = keepMore(&m, "max_msgs", have.MaxMsgs, want.MaxMsgs)
 	out.MaxMsgsPerSubject = keepMore(&m, "max_msgs_per_subject", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
-	out.MaxMsgSize = keepMore(&m, "max_msg_size", have.MaxMsgSize, want.MaxMsgSize)
 	out.Replicas = keepMore(&m, "num_replicas", have.Replicas, want.Replicas)
+	// Lowering this one loses nothing, so a stream without it gets it.
+	out.MaxMsgSize = set(&m, "max_msg_size", have.MaxMsgSize, want.MaxMsgSize, have.MaxMsgSize <= 0 || have.MaxMsgSize < want.MaxMsgSize)
 	// No limit of the stream's own means the server's default, which may be smaller.
 	out.MaxConsumers = set(&m, "max_consumers", have.MaxConsumers, want.MaxConsumers, have.MaxConsumers < want.MaxConsumers)
 
