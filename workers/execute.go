@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/kranix-io/kranix-runtime/drivers"
@@ -79,27 +80,28 @@ func (w *Worker) lastStatus(pool *pool, on subjects.Workload) *drivers.WorkloadS
 	return status
 }
 
-// takeUp claims the workload for the task. Errors: those of claims.acquire, errAnswered,
+// takeUp claims the workload for the task. Whether the command has its result already
+// is asked while the record is read. Errors: those of claims.acquire, errAnswered,
 // errOverdue, *elsewhereError, *refusal.
 func (w *Worker) takeUp(t *task, pool *pool) (*claim, error) {
-	answered := make(chan error, 1)
-	go func() { answered <- w.findAnswer(t.ctx, t.id) }()
 	original, err := w.redriven(t)
 	if err != nil {
-		<-answered
 		return nil, err
 	}
-	if err := <-answered; err != nil {
-		return nil, err
-	}
-	if w.serverNow().Sub(t.published) > t.deadline {
-		return nil, errOverdue
-	}
-	return w.claims.acquire(t.ctx, t.w, t.seq, t.verb, func(rec *record) error {
-		if pool.hostLocal && rec.Owner != "" && rec.Owner != w.cfg.Node {
-			return &elsewhereError{owner: rec.Owner}
+	answer := make(chan error, 1)
+	go func() { answer <- w.findAnswer(t.ctx, t.id) }()
+	answered := sync.OnceValue(func() error { return <-answer })
+	defer answered()
+	c, err := w.claims.acquire(t.ctx, t.w, t.seq, t.verb, func(rec *record) error {
+		if err := answered(); err != nil {
+			return err
 		}
-		if original != 0 && !t.force && rec.GoodSeq > original {
+		switch {
+		case w.serverNow().Sub(t.published) > t.deadline:
+			return errOverdue
+		case pool.hostLocal && rec.Owner != "" && rec.Owner != w.cfg.Node:
+			return &elsewhereError{owner: rec.Owner}
+		case original != 0 && !t.force && rec.GoodSeq > original:
 			return &refusal{command: t.command, reason: "NewerExists", message: fmt.Sprintf(
 				"redrive of command %d: command %d is newer and in force; redrive with force to override it", original, rec.GoodSeq)}
 		}
@@ -109,6 +111,14 @@ func (w *Worker) takeUp(t *task, pool *pool) (*claim, error) {
 		}
 		return nil
 	})
+	var by *supersededError
+	if errors.As(err, &by) {
+		// A duplicate of a command settled long ago is older than what came since, too.
+		if answer := answered(); answer != nil {
+			return nil, answer
+		}
+	}
+	return c, err
 }
 
 // findAnswer returns errAnswered when the command has its result.
@@ -273,6 +283,9 @@ func (w *Worker) progress(ctx context.Context, t *task, attempt int, p drivers.P
 		p.Status.Node = w.cfg.Node
 		w.observers[t.w.Backend].report(ctx, p.Status, origin{&t.command, attempt}, data)
 		return
+	}
+	if p.Phase == drivers.PhaseRunning {
+		return // the status that comes with it, or after it, says so
 	}
 	if p.Phase == drivers.PhasePulling {
 		if it, err := w.outbox.eventItem(t.w, data, origin{&t.command, attempt}); err == nil {
