@@ -17,8 +17,9 @@ import (
 var ErrEvent = errors.New("invalid CloudEvent")
 
 // NewEvent makes an event of this moment with an id of its own. subject is a workload
-// ID. data is marshalled to JSON; json.RawMessage and []byte are taken as JSON already;
-// nil is no data. Extensions with an empty value are left out. Errors: ErrEvent.
+// ID, empty for none. data is marshalled to JSON; json.RawMessage and []byte are taken as
+// JSON already; nil is no data. Extensions with an empty value are left out. Errors:
+// ErrEvent.
 func NewEvent(source, typ, subject string, data any, ext map[string]string) (event.Event, error) {
 	e := event.New(event.CloudEventsVersionV1)
 	e.SetID(nuid.Next())
