@@ -50,6 +50,11 @@ func classOf(err error) (class error, hint string) {
 		return drivers.ErrConflict, where + " is taken on the host: choose another hostPort or stop what uses it"
 	case strings.Contains(msg, "no space left on device"), strings.Contains(msg, "disk quota exceeded"):
 		return drivers.ErrUnavailable, "the engine's disk is full: free space under its data root"
+	case strings.Contains(msg, "could not select device driver"):
+		return drivers.ErrUnsupported, "resources.gpu: install the NVIDIA container toolkit on the node"
+	case strings.Contains(msg, "No such container"):
+		// A container that disappears under a call is no answer to what the caller asked.
+		return nil, ""
 	case errors.Is(err, context.DeadlineExceeded):
 		return drivers.ErrUnavailable, "the engine did not answer in time"
 	case client.IsErrConnectionFailed(err), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),

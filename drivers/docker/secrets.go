@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -19,10 +20,16 @@ import (
 // secretSet is a spec's secrets, resolved. The values stay in memory, and pass through
 // no label, name, argument or error.
 type secretSet struct {
-	values [][]byte
-	env    []string
-	// archive is a tar of the secrets that are files, nil when there are none.
-	archive []byte
+	values   [][]byte
+	env      []string
+	archives []secretArchive
+}
+
+// secretArchive is a tar of secrets that are files, to be unpacked in a directory of
+// the container.
+type secretArchive struct {
+	dir string
+	tar []byte
 }
 
 // resolveSecrets reads all secrets of a spec, before anything is made.
@@ -56,14 +63,52 @@ func (d *Driver) resolveSecrets(ctx context.Context, spec *drivers.WorkloadSpec)
 		files = append(files, secretFile{path: use.File, mode: mode, uid: use.UID, gid: use.GID, value: value})
 	}
 	slices.Sort(set.env)
-	if len(files) > 0 {
-		archive, err := archiveSecrets(files)
+	byDir := make(map[string][]secretFile)
+	for _, f := range files {
+		dir := secretDir(spec, f.path)
+		byDir[dir] = append(byDir[dir], f)
+	}
+	for _, dir := range slices.Sorted(maps.Keys(byDir)) {
+		archive, err := archiveSecrets(dir, byDir[dir])
 		if err != nil {
 			return secretSet{}, err
 		}
-		set.archive = archive
+		set.archives = append(set.archives, secretArchive{dir: dir, tar: archive})
 	}
 	return set, nil
+}
+
+// secretDir is where the archive with a secret file is unpacked. It is the root, so
+// that the engine makes missing directories, unless the root is read-only: then the
+// engine writes to volumes only.
+func secretDir(spec *drivers.WorkloadSpec, file string) string {
+	if spec.Security.ReadOnlyRoot {
+		return path.Dir(path.Clean(file))
+	}
+	return "/"
+}
+
+// secretMounts are the directories that need an anonymous volume to take secret files,
+// because the root file system is read-only and they are on no volume already.
+func secretMounts(spec *drivers.WorkloadSpec) []string {
+	if !spec.Security.ReadOnlyRoot {
+		return nil
+	}
+	var dirs []string
+	for _, s := range spec.Secrets {
+		if s.File == "" {
+			continue
+		}
+		dir := secretDir(spec, s.File)
+		onVolume := slices.ContainsFunc(spec.Volumes, func(v drivers.Volume) bool {
+			return v.Type != drivers.VolumeTmpfs && !v.ReadOnly && (dir == v.Target || strings.HasPrefix(dir, v.Target+"/"))
+		})
+		if !onVolume && !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	slices.Sort(dirs)
+	return dirs
 }
 
 type secretFile struct {
@@ -73,14 +118,13 @@ type secretFile struct {
 	value    []byte
 }
 
-// archiveSecrets makes a tar to be unpacked at the container's root. Directories in it
-// that the image has already keep the image's mode only if they are left out, and
-// missing ones are made by the engine as root, 0755.
-func archiveSecrets(files []secretFile) ([]byte, error) {
+// archiveSecrets makes a tar to be unpacked in dir. It holds no directories: those the
+// image has keep their mode, and missing ones are made by the engine.
+func archiveSecrets(dir string, files []secretFile) ([]byte, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	for _, f := range files {
-		name := strings.TrimPrefix(path.Clean(f.path), "/")
+		name := strings.TrimPrefix(strings.TrimPrefix(path.Clean(f.path), dir), "/")
 		h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: f.mode, Uid: f.uid, Gid: f.gid,
 			Size: int64(len(f.value)), Format: tar.FormatPAX}
 		if err := w.WriteHeader(h); err != nil {
@@ -99,14 +143,13 @@ func archiveSecrets(files []secretFile) ([]byte, error) {
 // copySecrets writes the secret files into a container that has not run yet. Doing it
 // again is harmless.
 func (d *Driver) copySecrets(ctx context.Context, id string, set secretSet) error {
-	if set.archive == nil {
-		return nil
-	}
 	ctx, cancel := d.callContext(ctx)
 	defer cancel()
-	err := d.cli.CopyToContainer(ctx, id, "/", bytes.NewReader(set.archive), container.CopyToContainerOptions{})
-	if err != nil {
-		return classify("write secret files", set.scrub(err))
+	for _, a := range set.archives {
+		err := d.cli.CopyToContainer(ctx, id, a.dir, bytes.NewReader(a.tar), container.CopyToContainerOptions{})
+		if err != nil {
+			return set.scrub(classify("write secret files to "+a.dir, err))
+		}
 	}
 	return nil
 }
