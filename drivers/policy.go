@@ -129,9 +129,10 @@ func (p Policy) checkImage(f *faults, image string) {
 		f.add("image", "%v", err)
 		return
 	}
-	name := ref.registry + "/" + ref.repository
+	// Repositories are in lower case, hosts may not be.
+	name := strings.ToLower(ref.registry) + "/" + ref.repository
 	for _, allowed := range p.AllowedRegistries {
-		allowed = strings.TrimSuffix(allowed, "/")
+		allowed = strings.ToLower(strings.TrimSuffix(allowed, "/"))
 		if name == allowed || strings.HasPrefix(name, allowed+"/") {
 			return
 		}

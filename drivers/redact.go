@@ -42,6 +42,7 @@ func redactForms(secret []byte) []string {
 	text := string(secret)
 	forms := []string{
 		text, url.QueryEscape(text), url.PathEscape(text),
+		strings.TrimPrefix(url.UserPassword("", text).String(), ":"),
 		base64.StdEncoding.EncodeToString(secret), base64.RawStdEncoding.EncodeToString(secret),
 		base64.URLEncoding.EncodeToString(secret), base64.RawURLEncoding.EncodeToString(secret),
 	}
