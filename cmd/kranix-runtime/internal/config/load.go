@@ -67,6 +67,8 @@ type Options struct {
 	Overrides []Override
 	// Host is where the defaults and the variables come from.
 	Host Host
+	// NoFile reads no file at all.
+	NoFile bool
 	// SearchFile stands for DefaultFile in tests.
 	SearchFile string
 }
@@ -158,6 +160,9 @@ func Load(opts Options) (*Loaded, error) {
 
 // find returns the file to read and whether it must exist.
 func (o Options) find() (file string, required bool) {
+	if o.NoFile {
+		return "", false
+	}
 	if o.File != "" {
 		return o.File, true
 	}
