@@ -6,80 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/kranix-io/kranix-runtime/tests/rig"
 )
-
-// stopGrace is how long a child may take to end by itself.
-const stopGrace = 30 * time.Second
-
-// child is a program that runs beside the demo.
-type child struct {
-	cmd  *exec.Cmd
-	done chan struct{}
-	err  error
-}
-
-// start starts the built binary beside the demo, in a process group of its own: an
-// interrupt from the terminal reaches the demo alone, which ends its children in order.
-func (d *demo) start(out io.Writer, args ...string) (*child, error) {
-	c := &child{cmd: exec.Command(d.bin, args...), done: make(chan struct{})}
-	c.cmd.Env = d.environ()
-	c.cmd.Stdout, c.cmd.Stderr = out, out
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := c.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", args[0], err)
-	}
-	go func() {
-		defer close(c.done)
-		c.err = c.cmd.Wait()
-	}()
-	return c, nil
-}
-
-// stop asks the child to end, waits, and says how it ended. It can be called again.
-func (c *child) stop(ctx context.Context) error {
-	select {
-	case <-c.done:
-		return c.err
-	default:
-	}
-	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("stop process %d: %w", c.cmd.Process.Pid, err)
-	}
-	grace := time.NewTimer(stopGrace)
-	defer grace.Stop()
-	select {
-	case <-c.done:
-		return c.err
-	case <-grace.C:
-	case <-ctx.Done():
-	}
-	if err := c.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("kill process %d: %w", c.cmd.Process.Pid, err)
-	}
-	<-c.done
-	return fmt.Errorf("process %d did not end within %s and was killed", c.cmd.Process.Pid, stopGrace)
-}
-
-// environ is the environment of the user, less what would configure the runtime, plus
-// the demo's configuration.
-func (d *demo) environ() []string {
-	var env []string
-	for _, kv := range os.Environ() {
-		if !strings.HasPrefix(kv, "KRANIX_") {
-			env = append(env, kv)
-		}
-	}
-	return append(env, "KRANIX_CONFIG="+d.configPath())
-}
-
-func (d *demo) configPath() string { return filepath.Join(d.dir, "kranix.yaml") }
 
 // cli runs the built binary as a user would, shows both the command line and what it
 // says, and wants the exit code given.
@@ -112,13 +46,16 @@ func (d *demo) until(ctx context.Context, match func(line string) (text string, 
 		return fmt.Errorf("run %s: %w", args[0], err)
 	}
 	defer r.Close()
-	c, err := d.start(w, args...)
+	cmd := exec.Command(d.bin, args...)
+	cmd.Env = d.runtime.Environ()
+	cmd.Stdout, cmd.Stderr = w, w
+	c, err := rig.StartChild(cmd)
 	w.Close()
 	if err != nil {
 		return err
 	}
 	// The end of ctx ends the child, and that the reading below.
-	unhook := context.AfterFunc(ctx, func() { _ = c.cmd.Process.Signal(syscall.SIGTERM) })
+	unhook := context.AfterFunc(ctx, func() { _ = c.Signal(syscall.SIGTERM) })
 	defer unhook()
 	found := false
 	in := bufio.NewScanner(r)
@@ -130,20 +67,21 @@ func (d *demo) until(ctx context.Context, match func(line string) (text string, 
 		}
 		found = done
 	}
-	stopErr := c.stop(context.WithoutCancel(ctx))
+	// How it ends once enough was seen does not matter.
+	stopErr := c.Stop(context.WithoutCancel(ctx))
 	switch {
 	case found:
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("run %s: %w", args[0], ctx.Err())
 	default:
-		return fmt.Errorf("run %s: it ended early: %w", args[0], errors.Join(in.Err(), c.err, stopErr))
+		return fmt.Errorf("run %s: it ended early: %w", args[0], errors.Join(in.Err(), stopErr))
 	}
 }
 
 func (d *demo) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, d.bin, args...)
-	cmd.Env = d.environ()
+	cmd.Env = d.runtime.Environ()
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -87,13 +87,11 @@ type demo struct {
 	node, namespace string
 	repository      string
 	dir             string
-	natsURL         string
-	started         time.Time
 
 	engine  *rig.Engine
 	before  inventory
 	images  []string
-	runtime *child
+	runtime *rig.Runtime
 	port    int
 }
 
@@ -113,7 +111,7 @@ func newDemo(bin string, out io.Writer) (*demo, error) {
 	s := newScreen(out)
 	return &demo{
 		bin: bin, show: s, rig: rig.New(s.indented()),
-		node: "demo-" + id, namespace: "demo-" + id, repository: "kranix-demo-" + id + "/web", started: time.Now(),
+		node: "demo-" + id, namespace: "demo-" + id, repository: "kranix-demo-" + id + "/web",
 	}, nil
 }
 
@@ -152,7 +150,7 @@ func (d *demo) cleanUp(ctx context.Context, succeeded bool) error {
 	d.show.step(0, 0, "clean up")
 	var all []error
 	if d.runtime != nil {
-		all = append(all, d.runtime.stop(ctx))
+		all = append(all, d.runtime.Stop(ctx))
 	}
 	if d.engine != nil {
 		left, err := rig.Cleanup(ctx, d.engine.Host, nodeLabel+"="+d.node)

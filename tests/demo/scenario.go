@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 	"time"
@@ -92,7 +93,7 @@ func (d *demo) publishDeploy(ctx context.Context) error {
 	defer nc.Close()
 
 	const contentType = "application/cloudevents+json"
-	d.show.command("nats req --server " + d.natsURL + " -H 'Content-Type: " + contentType + "' \\\n      " + subject + " '" + string(event) + "'")
+	d.show.command("nats req --server " + d.runtime.URL + " -H 'Content-Type: " + contentType + "' \\\n      " + subject + " '" + string(event) + "'")
 	msg := nats.NewMsg(subject)
 	msg.Header.Set("Content-Type", contentType)
 	msg.Data = event
@@ -101,21 +102,30 @@ func (d *demo) publishDeploy(ctx context.Context) error {
 		return fmt.Errorf("publish command: %w", err)
 	}
 	d.show.note("stored and synced to disk: %s", ack.Data)
-	return d.followUntil(ctx, drivers.PhaseHealthy)
+	return d.followDeploy(ctx)
 }
 
-// followUntil shows the workload's events from the beginning until a phase is there.
-func (d *demo) followUntil(ctx context.Context, phase drivers.Phase) error {
+// followDeploy shows the workload's events from the beginning until its deploy has its
+// result.
+func (d *demo) followDeploy(ctx context.Context) error {
 	args := []string{"events", d.workloadID(), "--since", "1m", "-f"}
 	d.show.command("kranix-runtime " + strings.Join(args, " "))
-	return d.until(ctx, func(line string) (string, bool) {
-		for _, word := range strings.Fields(line) {
-			if word == string(phase) {
-				return line, true
-			}
+	healthy, result := false, ""
+	err := d.until(ctx, func(line string) (string, bool) {
+		words := strings.Fields(line)
+		healthy = healthy || slices.Contains(words, string(drivers.PhaseHealthy))
+		if i := slices.Index(words, "="); i >= 0 {
+			result = strings.Join(words[i+1:], " ")
 		}
-		return line, false
+		return line, result != ""
 	}, args...)
+	if err != nil {
+		return err
+	}
+	if want := string(subjects.Deploy) + " " + string(subjects.Done); !healthy || !strings.HasPrefix(result, want) {
+		return fmt.Errorf("follow the deploy: its result is %q (healthy seen: %v), want %q after healthy", result, healthy, want)
+	}
+	return nil
 }
 
 // status reads the workload's status.

@@ -1,25 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"os"
-	"path/filepath"
 	"strings"
-	"text/template"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/kranix-io/kranix-runtime/tests/rig"
-)
-
-const (
-	startLimit   = 30 * time.Second
-	pollInterval = 50 * time.Millisecond
 )
 
 func (d *demo) findEngine(ctx context.Context) (err error) {
@@ -61,108 +50,46 @@ func (d *demo) makeImages(ctx context.Context) error {
 	return nil
 }
 
-var configTemplate = template.Must(template.New("config").Parse(`# A runtime of its own: other ports and folders than an installed one would use.
-runtime:
-  default_backend: docker
-  backends: [docker]
-  data_dir: {{.Dir}}/data
-node:
-  name: {{.Node}}
-  lock_dir: {{.Dir}}/locks
-nats:
-  listen: {{.Listen}}
-docker:
-  host: {{.Host}}
-metrics:
-  expose_endpoint: false
-`))
-
 // startRuntime starts `kranix-runtime run` and waits until it takes commands.
 func (d *demo) startRuntime(ctx context.Context) (err error) {
 	if d.dir, err = os.MkdirTemp("", "kranix-demo-"); err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
-	listen, err := freeAddress(ctx)
-	if err != nil {
-		return err
-	}
-	d.natsURL = "nats://" + listen
-	var config bytes.Buffer
-	err = configTemplate.Execute(&config, map[string]string{"Dir": d.dir, "Node": d.node, "Listen": listen, "Host": d.engine.Host})
-	if err != nil {
-		return fmt.Errorf("write configuration: %w", err)
-	}
-	if err := os.WriteFile(d.configPath(), config.Bytes(), 0o600); err != nil {
-		return fmt.Errorf("write configuration: %w", err)
-	}
-	log, err := os.Create(d.logPath())
-	if err != nil {
-		return fmt.Errorf("open the runtime's log: %w", err)
-	}
-	defer log.Close()
-	d.show.command("export KRANIX_CONFIG=" + d.configPath())
 	d.show.command("kranix-runtime run &")
-	if d.runtime, err = d.start(log, "run"); err != nil {
+	d.runtime, err = rig.StartRuntime(ctx, rig.RuntimeConfig{
+		Bin: d.bin, Dir: d.dir, Node: d.node, DockerHost: d.engine.Host,
+	})
+	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
-	defer cancel()
-	for {
-		if _, err = d.read(ctx, "ls", "-o", "json"); err == nil {
-			d.show.note("ready: process %d, NATS on %s", d.runtime.cmd.Process.Pid, d.natsURL)
-			return nil
-		}
-		select {
-		case <-d.runtime.done:
-			return fmt.Errorf("the runtime ended: %w", errors.Join(d.runtime.err, err))
-		case <-ctx.Done():
-			return fmt.Errorf("the runtime is not ready after %s: %w", startLimit, err)
-		case <-time.After(pollInterval):
-		}
-	}
+	d.show.command("export KRANIX_CONFIG=" + d.runtime.ConfigPath())
+	d.show.note("ready: process %d, NATS on %s", d.runtime.PID(), d.runtime.URL)
+	return nil
 }
 
 func (d *demo) stopRuntime(ctx context.Context) error {
-	d.show.command(fmt.Sprintf("kill %d", d.runtime.cmd.Process.Pid))
-	if err := d.runtime.stop(ctx); err != nil {
+	d.show.command(fmt.Sprintf("kill %d", d.runtime.PID()))
+	if err := d.runtime.Stop(ctx); err != nil {
 		return err
 	}
 	d.show.note("it ended with code 0")
 	return nil
 }
 
-func (d *demo) logPath() string { return filepath.Join(d.dir, "runtime.log") }
-
 // runtimeLog shows what the runtime said last, for who looks for the cause of a fault.
 func (d *demo) runtimeLog() {
 	if d.runtime == nil {
 		return
 	}
-	b, err := os.ReadFile(d.logPath())
-	if err != nil {
-		return
-	}
-	log := strings.Split(strings.TrimSpace(string(b)), "\n")
 	d.show.note("the end of the runtime's log:")
-	for _, line := range log[max(0, len(log)-20):] {
-		d.show.note("  %s", line)
+	for line := range strings.Lines(d.runtime.LogTail(20)) {
+		d.show.note("  %s", strings.TrimRight(line, "\n"))
 	}
-}
-
-// freeAddress asks the kernel for a free port of the loopback interface.
-func freeAddress(ctx context.Context) (string, error) {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }
 
 // connect opens a plain NATS connection, as any client of the contract would.
 func (d *demo) connect() (*nats.Conn, error) {
-	nc, err := nats.Connect(d.natsURL, nats.Name("demo"))
+	nc, err := nats.Connect(d.runtime.URL, nats.Name("demo"))
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
