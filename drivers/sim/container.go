@@ -26,6 +26,9 @@ type life struct {
 	Ended    bool      `json:"ended,omitempty"`
 	ExitCode int       `json:"exitCode,omitempty"`
 	OOM      bool      `json:"oom,omitempty"`
+	// Starts is how often containers started with the workload's volumes, this life
+	// included.
+	Starts int `json:"starts,omitempty"`
 }
 
 // maxLives bounds what is remembered of a crash loop; the logs of older lives are
@@ -177,11 +180,41 @@ func (e *Engine) startLife(c *container, at time.Time) {
 		c.Lives = slices.Delete(c.Lives, 0, 1)
 		c.Dropped++
 	}
-	c.Lives = append(c.Lives, life{Start: at})
+	c.Lives = append(c.Lives, life{Start: at, Starts: e.countStart(c)})
 	c.State, c.Stopped = stateRunning, false
 	c.health, _ = c.healthAt(at)
 	e.note(c, EntryStarted, at)
 	e.touch(c, drivers.ChangeStarted, at)
+}
+
+// countStart counts a start in the named volumes of c and returns the highest count: a
+// volume that was made anew counts from 1.
+func (e *Engine) countStart(c *container) int {
+	highest := 0
+	for _, v := range c.Spec.Volumes {
+		if v.Type != drivers.VolumeNamed {
+			continue
+		}
+		if have, ok := e.volumes[volumeName(c.Spec, v)]; ok {
+			have.Starts++
+			highest = max(highest, have.Starts)
+		}
+	}
+	return highest
+}
+
+// Kill ends the life of a container from outside, as an operator's SIGKILL does.
+// Errors: ErrNotFound when none of that ID runs.
+func (e *Engine) Kill(containerID string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c, ok := e.containers[containerID]
+	if !ok || c.State != stateRunning {
+		return &drivers.Error{Class: drivers.ErrNotFound, Op: "kill container " + containerID}
+	}
+	e.exit(c, e.cfg.Clock.Now(), 137, false)
+	e.arm(c)
+	return e.save()
 }
 
 // exit ends the life of c by itself and applies the restart policy.

@@ -24,9 +24,8 @@
 //	                       until:5s (fail from then on), flap:1s (change every second)
 //	SIM_LOG_RATE=10        lines per second of each instance
 //	SIM_LOG_BYTES=200      length of each line
-//	SIM_PRINT=a\nerr:b     lines printed at each start, those with err: on stderr;
-//	                       ${NAME} is a variable, ${file:/path} a secret file
-//	SIM_BODY=hello         what Engine.Get answers on a published port
+//	SIM_PRINT=a\nerr:b     lines printed at each start, those with err: on stderr
+//	SIM_BODY=hello         what the workload answers, see Engine.Get and ${http:...}
 //	SIM_PULL=30s           how long the pull takes
 //	SIM_STOP=2s            how long stopping takes; "ignore" needs the whole grace
 //	SIM_HOOK_TAKES=1s      how long the pre-deploy hook takes
@@ -36,6 +35,11 @@
 //	                       hook, create, start, stop and remove, classes not-found,
 //	                       denied, unavailable, conflict, unsupported and engine (none);
 //	                       without a number all fail; several, separated by commas
+//
+// In a line of SIM_PRINT, ${NAME} is a variable or a secret, ${file:/path} a secret
+// file, ${starts} how often containers, hooks included, started with the workload's
+// volumes, ${http:host} what a workload of a shared network answers, and ${x:1000} a
+// thousand times "x".
 //
 // A health check of the spec is not run: the script decides, paced by the check's
 // interval, retries and start period.

@@ -62,9 +62,9 @@ type volume struct {
 	Node     string `json:"node,omitempty"`
 	Retain   bool   `json:"retain,omitempty"`
 	Sequence uint64 `json:"sequence,omitempty"`
-	// Data is how many instances ever started with the volume: enough to see whether
+	// Starts is how many containers ever started with the volume: enough to see whether
 	// it was kept or made anew.
-	Data int `json:"data"`
+	Starts int `json:"starts"`
 }
 
 type network struct {
@@ -228,13 +228,6 @@ func (e *Engine) start(c *container) error {
 	if c.Role == drivers.RoleInstance {
 		if err := e.takePorts(c); err != nil {
 			return err
-		}
-	}
-	for _, v := range c.Spec.Volumes {
-		if v.Type == drivers.VolumeNamed {
-			if have, ok := e.volumes[volumeName(c.Spec, v)]; ok {
-				have.Data++
-			}
 		}
 	}
 	e.startLife(c, e.cfg.Clock.Now())

@@ -13,8 +13,17 @@ import (
 var errHookTimeout = errors.New("hook timed out")
 
 // runHook runs the pre-deploy hook to its end, once per command: its container stays
-// until the rollout is decided and tells a repeated attempt how it went.
+// until the rollout is decided and tells a repeated attempt how it went. Where the
+// revision has instances, it had succeeded before they were made.
 func (r *rollout) runHook(ctx context.Context) error {
+	if r.spec.PreDeploy == nil || r.spec.ReplicaCount() == 0 {
+		return nil
+	}
+	for _, c := range r.engine.of(r.spec.ID(), r.driver.env.Node) {
+		if c.Role == drivers.RoleInstance && c.Revision == r.revision {
+			return nil
+		}
+	}
 	r.report(drivers.PhaseHook, -1)
 	rec := r.record(drivers.RoleHook, 0, fmt.Sprintf("%s.%s.hook.%d", r.spec.Namespace, r.spec.Name, r.cmd.Sequence))
 	c, err := r.make(ctx, rec, r.steer.forHook())

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,13 +95,14 @@ type logReader struct {
 // logCursor is a place in the lines of one container. Lines are not stored: the nth
 // line of a life follows from the spec.
 type logCursor struct {
-	c     *container
-	lives []life
-	first int // number of the first of lives
-	life  int // number of the life at hand
-	line  int
-	rest  []byte // of a line that was too long
-	gone  bool
+	engine *Engine
+	c      *container
+	lives  []life
+	first  int // number of the first of lives
+	life   int // number of the life at hand
+	line   int
+	rest   []byte // of a line that was too long
+	gone   bool
 }
 
 // refresh looks at the engine: containers that are new get a cursor, all get the lives
@@ -118,7 +118,7 @@ func (r *logReader) refresh() (now time.Time, changed <-chan struct{}, gone bool
 			continue
 		}
 		if !slices.ContainsFunc(r.cursors, func(k *logCursor) bool { return k.c == c }) {
-			r.cursors = append(r.cursors, &logCursor{c: c, life: -1})
+			r.cursors = append(r.cursors, &logCursor{engine: e, c: c, life: -1})
 		}
 	}
 	for _, k := range r.cursors {
@@ -308,39 +308,20 @@ func (s *steering) isError(line int) bool {
 func (k *logCursor) text() []byte {
 	s := &k.c.steer
 	if k.line < len(s.print) {
-		return []byte(k.c.expand(strings.TrimPrefix(s.print[k.line], "err:")))
+		l, _ := k.at()
+		return []byte(k.engine.expand(k.c, l, strings.TrimPrefix(s.print[k.line], "err:")))
 	}
-	b := fmt.Appendf(nil, "life %d line %d", k.life, k.line-len(s.print))
+	b := fmt.Appendf(nil, "tick %d", k.line-len(s.print)+1)
 	if pad := s.logBytes - len(b) - 1; pad > 0 {
 		b = append(append(b, ' '), bytes.Repeat([]byte{'.'}, pad)...)
 	}
 	return b
 }
 
-// expand replaces ${NAME} with the variable of the instance's environment and
-// ${file:/path} with the secret file at that path.
-func (c *container) expand(s string) string {
-	var b strings.Builder
-	for {
-		before, rest, ok := strings.Cut(s, "${")
-		b.WriteString(before)
-		if !ok {
-			return b.String()
-		}
-		name, after, ok := strings.Cut(rest, "}")
-		if !ok {
-			b.WriteString("${" + rest)
-			return b.String()
-		}
-		b.WriteString(cmp.Or(c.secrets[name], c.Spec.Env[name]))
-		s = after
-	}
-}
-
 // lastLogs are the last lines of a container, for a person to see why it failed.
 func (e *Engine) lastLogs(c *container) []string {
 	e.mu.Lock()
-	k := &logCursor{c: c, lives: slices.Clone(c.Lives), first: c.Dropped}
+	k := &logCursor{engine: e, c: c, lives: slices.Clone(c.Lives), first: c.Dropped}
 	now := e.cfg.Clock.Now()
 	e.mu.Unlock()
 	k.life = k.first

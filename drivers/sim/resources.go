@@ -177,3 +177,10 @@ func (e *Engine) current(all []*container) (cs []*container, known bool) {
 		return c.Role != drivers.RoleInstance || c.Revision != newest.Revision
 	}), true
 }
+
+// RemoveVolume removes a volume, as an operator does.
+func (e *Engine) RemoveVolume(name string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.volumes, name)
+}

@@ -100,6 +100,13 @@ func (r *rollout) putBack(ctx context.Context) (bool, error) {
 	for _, c := range target {
 		errs = append(errs, r.driver.gate(ctx, c, c.Spec.Monitor()))
 	}
+	// What is left are halves of rollouts that never became good.
+	for _, c := range rest {
+		if slices.Contains(target, c) {
+			continue
+		}
+		errs = append(errs, r.driver.stop(ctx, c), r.driver.remove(ctx, c))
+	}
 	if len(rest) == 0 {
 		errs = append(errs, r.engine.dropVolumes(r.spec.ID(), r.volumes), r.engine.dropNetworks(r.driver.env.Node, r.spec.Namespace))
 	}

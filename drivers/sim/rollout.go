@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/kranix-io/kranix-runtime/drivers"
 )
@@ -72,21 +71,26 @@ func (r *rollout) deploy(ctx context.Context) (err error) {
 			todo = append(todo, i)
 		}
 	}
-	if len(todo) > 0 && r.spec.PreDeploy != nil {
-		if err := r.runHook(ctx); err != nil {
-			return err
-		}
+	if err := r.runHook(ctx); err != nil {
+		return err
 	}
-	for batch := range slices.Chunk(todo, max(1, r.spec.Update.Parallelism)) {
-		if err := r.replace(ctx, batch); err != nil {
+	// Where nothing is in the way, there is nothing a batch could spare.
+	size := max(1, r.spec.Update.Parallelism)
+	if len(r.old(nil)) == 0 {
+		size = max(1, len(todo))
+	}
+	for len(todo) > 0 {
+		batch := todo[:min(size, len(todo))]
+		todo = todo[len(batch):]
+		if err := r.replace(ctx, batch, len(todo) == 0); err != nil {
 			return err
 		}
 	}
 	// What was up already has to stand the test too: an earlier attempt may have been
 	// interrupted before it could look.
 	for i := range wanted {
-		if c := r.instance(i); c != nil && !slices.Contains(todo, i) {
-			if err := r.gate(ctx, c); err != nil {
+		if c := r.instance(i); c != nil {
+			if err := r.driver.gate(ctx, c, r.spec.Monitor()); err != nil {
 				return err
 			}
 		}
@@ -117,8 +121,8 @@ func (r *rollout) old(ordinals []int) []*container {
 }
 
 // replace brings up the instances of a batch and stops the old ones with the same
-// ordinals, in the spec's order.
-func (r *rollout) replace(ctx context.Context, batch []int) error {
+// ordinals, in the spec's order. With the last batch, all instances have been started.
+func (r *rollout) replace(ctx context.Context, batch []int, last bool) error {
 	old := r.old(batch)
 	fresh := make([]*container, 0, len(batch))
 	for _, i := range batch {
@@ -143,8 +147,11 @@ func (r *rollout) replace(ctx context.Context, batch []int) error {
 		}
 		r.report(drivers.PhaseStarting, c.Instance)
 	}
+	if last {
+		r.reportStarted()
+	}
 	for _, c := range fresh {
-		if err := r.gate(ctx, c); err != nil {
+		if err := r.driver.gate(ctx, c, r.spec.Monitor()); err != nil {
 			return err
 		}
 	}
@@ -195,6 +202,19 @@ func (r *rollout) make(ctx context.Context, rec record, st steering) (*container
 
 func (r *rollout) report(phase drivers.Phase, instance int) {
 	r.cmd.Report(drivers.Progress{Phase: phase, Instance: instance, Total: int64(r.spec.ReplicaCount())})
+}
+
+// reportStarted says that all instances run, before they are watched any longer.
+func (r *rollout) reportStarted() {
+	if r.cmd.Progress == nil {
+		return
+	}
+	st, err := r.driver.status(r.spec.ID())
+	if err != nil || (st.Phase != drivers.PhaseRunning && st.Phase != drivers.PhaseHealthy) {
+		return
+	}
+	r.cmd.Report(drivers.Progress{Phase: drivers.PhaseRunning, Instance: -1, Status: st,
+		Current: int64(st.Ready), Total: int64(st.Desired)})
 }
 
 // finish removes what the new revision replaced. With no replicas wanted, what is
@@ -251,80 +271,6 @@ func (r *rollout) resolveSecrets(ctx context.Context) error {
 			return fmt.Errorf("secrets[%d]: %w", i, err)
 		}
 		r.secrets[use.Env] = text
-	}
-	return nil
-}
-
-// gate waits until an instance of the rollout counts as up.
-func (r *rollout) gate(ctx context.Context, c *container) error {
-	err := r.driver.gate(ctx, c, r.spec.Monitor())
-	if err == nil {
-		r.report(drivers.PhaseRunning, c.Instance)
-	}
-	return err
-}
-
-// gate waits until an instance is up for good: it stays up for the monitor window, its
-// health check passes, or it is a job that ends well. Errors: *drivers.RolloutError,
-// the cause of ctx.
-func (d *Driver) gate(ctx context.Context, c *container, monitor time.Duration) error {
-	e := d.engine
-	var fault *drivers.RolloutError
-	err := e.await(ctx, c, func() (bool, time.Duration) {
-		var wait time.Duration
-		fault, wait = e.verdict(c, monitor)
-		return fault != nil || wait == 0, wait
-	})
-	if err != nil {
-		return fmt.Errorf("wait for instance %d of %s: %w", c.Instance, c.Workload, err)
-	}
-	if fault == nil {
-		return nil
-	}
-	fault.LastLogs = e.lastLogs(c)
-	return fault
-}
-
-// verdict judges a container with the lock held: a fault, or how long to wait (negative
-// for the next change, 0 when it is up).
-func (e *Engine) verdict(c *container, monitor time.Duration) (*drivers.RolloutError, time.Duration) {
-	l := c.last()
-	if c.removed || l == nil {
-		return &drivers.RolloutError{Reason: "Crashed", Instance: c.Instance, Message: fmt.Sprintf("instance %d was removed from outside", c.Instance)}, 0
-	}
-	if ended := c.lastEnded(); ended != nil && (c.State != stateRunning || e.cfg.Clock.Now().Sub(l.Start) < monitor) {
-		if ended.OOM {
-			return &drivers.RolloutError{Reason: "OOMKilled", Instance: c.Instance, ExitCode: ended.ExitCode,
-				Message: fmt.Sprintf("instance %d ran out of memory", c.Instance)}, 0
-		}
-		if c.State == stateExited && ended.ExitCode == 0 {
-			return nil, 0
-		}
-		return &drivers.RolloutError{Reason: "Crashed", Instance: c.Instance, ExitCode: ended.ExitCode,
-			Message: fmt.Sprintf("instance %d exited with code %d", c.Instance, ended.ExitCode)}, 0
-	}
-	if c.health == healthUnhealthy {
-		return &drivers.RolloutError{Reason: "Unhealthy", Instance: c.Instance, HealthOutput: healthOutput,
-			Message: fmt.Sprintf("instance %d is unhealthy", c.Instance)}, 0
-	}
-	if left := monitor - e.cfg.Clock.Now().Sub(l.Start); left > 0 {
-		return nil, left
-	}
-	if c.health == healthStarting {
-		return nil, -1
-	}
-	return nil, 0
-}
-
-// lastEnded is the life whose end counts: the present one when it ended, or the one
-// before when the restart policy began the present one.
-func (c *container) lastEnded() *life {
-	l := c.last()
-	if l.Ended {
-		return l
-	}
-	if n := len(c.Lives); c.Restarts > 0 && n > 1 {
-		return &c.Lives[n-2]
 	}
 	return nil
 }
