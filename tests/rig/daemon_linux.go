@@ -82,6 +82,7 @@ func (r *Rig) launch() (*state, error) {
 		return nil, fmt.Errorf("make state folder: %w", err)
 	}
 	s := &state{Host: "unix://" + r.socketPath()}
+	// A bridge that is there already belongs to someone else.
 	if _, err := net.InterfaceByName(defaultBridge); err != nil && !r.Isolated {
 		s.Bridge = defaultBridge
 	}
@@ -108,14 +109,16 @@ func (r *Rig) launch() (*state, error) {
 		"--containerd-namespace", "kranix-rig",
 		"--containerd-plugins-namespace", "kranix-rig-plugins",
 	}
-	if r.Isolated {
-		args = append(args, "--bridge", "none", "--iptables=false", "--ip-forward=false", "--ip-masq=false")
-	}
 	// Not bound to a context: the daemon outlives this program, and in a session of its
 	// own it does not see the terminal's interrupt before its containers are removed.
 	cmd := exec.Command(path, args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if r.Isolated {
+		// Flags that switch its network off would not do: --bridge=none makes it remove
+		// docker0, whoever that belongs to.
+		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET
+	}
 	r.say("starting dockerd with its state in %s", r.dockerDir())
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start dockerd: %w", err)

@@ -27,8 +27,8 @@ type Rig struct {
 	Dir string
 	// Out receives what is installed and started, for a person to read.
 	Out io.Writer
-	// Isolated starts a daemon without a bridge and without packet filter rules: it can
-	// live beside another one, and its containers have no network.
+	// Isolated starts a daemon in a network namespace of its own, where it can live
+	// beside another one. Its containers cannot be reached from here.
 	Isolated bool
 	// NoInstall forbids installing packages.
 	NoInstall bool

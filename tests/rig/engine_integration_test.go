@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,8 +18,8 @@ import (
 	"github.com/docker/docker/api/types/volume"
 )
 
-// TestOwnDaemon starts a daemon beside the engine that the other tests use, without a
-// network of its own, and stops it again.
+// TestOwnDaemon starts a daemon beside the engine that the other tests use, in a network
+// namespace of its own, and stops it again.
 func TestOwnDaemon(t *testing.T) {
 	RequireDocker(t)
 	if os.Geteuid() != 0 || len(missingOf(dockerNeeds(), lookPath)) > 0 {
@@ -26,6 +27,7 @@ func TestOwnDaemon(t *testing.T) {
 	}
 	t.Setenv("KRANIX_TEST_DOCKER_HOST", "")
 	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(t.TempDir(), "none.sock"))
+	bridge := bridgeIndex(t)
 	var out bytes.Buffer
 	r := &Rig{Dir: t.TempDir(), Out: &out, Isolated: true, NoInstall: true}
 	t.Cleanup(func() { mustDown(t, r) })
@@ -52,6 +54,9 @@ func TestOwnDaemon(t *testing.T) {
 	}
 	if err := r.Down(t.Context()); err != nil {
 		t.Fatalf("down with container %s running: %v", id, err)
+	}
+	if now := bridgeIndex(t); now != bridge {
+		t.Errorf("the other engine's bridge is now interface %d, before %d", now, bridge)
 	}
 	if s.Process.alive() {
 		t.Error("the daemon is alive after Down")
@@ -191,6 +196,16 @@ func TestBusyboxImageHasAShell(t *testing.T) {
 	if err != nil || out != "x2\n/tmp\n" {
 		t.Errorf("output %q, %v", out, err)
 	}
+}
+
+// bridgeIndex is the index of this network namespace's docker0, 0 when it has none.
+func bridgeIndex(t *testing.T) int {
+	t.Helper()
+	i, err := net.InterfaceByName(defaultBridge)
+	if err != nil {
+		return 0
+	}
+	return i.Index
 }
 
 func mustDown(t *testing.T, r *Rig) {
