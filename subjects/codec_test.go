@@ -259,6 +259,7 @@ func TestDecodeIsLenient(t *testing.T) {
 		{"the content type decides", with(nats.Header{"ce-id": {"2"}}, "Content-Type", "application/cloudevents+json"), body},
 		{"structured with nulls", nil, strings.Replace(body, `"data":`, `"subject":null,"time":null,"dataschema":null,"myext":null,"data":`, 1)},
 		{"structured with base64", nil, strings.Replace(body, `"data":{"a":1}`, `"data_base64":"eyJhIjoxfQ=="`, 1)},
+		{"structured with escapes in base64", nil, strings.Replace(body, `"data":{"a":1}`, `"data_base64":"eyJhIjoxfQ\u003d\u003d"`, 1)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			e, err := Decode(tc.header, []byte(tc.data))
@@ -321,6 +322,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{"structured: object as extension", structured, `{"specversion":"1.0","id":"1","source":"/s","type":"t","ext":{}}`, "ext"},
 		{"structured: empty name", structured, `{"specversion":"1.0","id":"1","source":"/s","type":"t","":1}`, "name"},
 		{"structured: upper-case name", structured, `{"specversion":"1.0","id":"1","source":"/s","type":"t","myExt":"1"}`, "myExt"},
+		{"structured: twice", structured, `{"specversion":"1.0","id":"1","source":"/s","type":"t","id":"2"}`, "more than once"},
+		{"structured: twice, one of them no string", structured, `{"datacontenttype":"a/b","data_base64":5,"specversion":"1.0","id":"1","source":"/s","type":"t","data_base64":"eA=="}`, "more than once"},
 		{"structured: bad time", structured, `{"specversion":"1.0","id":"1","source":"/s","type":"t","time":"x"}`, "time"},
 		{"structured: text that is no string", structured, `{"specversion":"1.0","id":"1","source":"/s","type":"t","datacontenttype":"text/plain","data":{}}`, "text/plain"},
 	} {

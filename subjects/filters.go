@@ -44,10 +44,18 @@ func checkPattern(w Workload) error {
 	return nil
 }
 
-// ResultFilter matches the result of a command, whichever node wrote it. It is what the
-// result's publisher expects to be empty.
+// ResultFilter matches the result of a command, whichever workload it is of and node
+// wrote it. The server has to look at every workload's results for it: who knows the
+// workload uses ResultFilterOf.
 func ResultFilter(commandID string) string {
 	return pattern(KindResult, Workload{}, star(commandID))
+}
+
+// ResultFilterOf matches the result of a command of a workload, on any node and of any
+// backend (a command to the default backend may be settled under either). It is what the
+// result's publisher expects to be empty.
+func ResultFilterOf(w Workload, commandID string) string {
+	return pattern(KindResult, Workload{Namespace: w.Namespace, Name: w.Name}, star(commandID))
 }
 
 // ResultsOf matches the results of a workload on any node.

@@ -234,6 +234,8 @@ func TestFilters(t *testing.T) {
 		want   []int
 	}{
 		{name: "ResultFilter", filter: ResultFilter(id), want: []int{6, 7}},
+		{name: "ResultFilterOf", filter: ResultFilterOf(Workload{Any, Any, "shop", "cart"}, id), want: []int{6, 7}},
+		{name: "ResultFilterOf another", filter: ResultFilterOf(Workload{"docker", "n1", "shop", "web"}, id), want: nil},
 		{name: "ResultsOf", filter: ResultsOf(cart), want: []int{6, 7, 8}},
 		{name: "CommandsOf", filter: CommandsOf(cart), want: []int{0, 1}},
 		{name: "CommandsOf default", filter: CommandsOf(Workload{Any, Any, "shop", "cart"}), want: []int{2}},

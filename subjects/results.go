@@ -33,13 +33,13 @@ func PublishResult(ctx context.Context, js jetstream.JetStream, w Workload, comm
 	}
 	_, publishErr := js.PublishMsg(ctx, msg,
 		jetstream.WithExpectStream(StreamResults),
-		jetstream.WithExpectLastSequenceForSubject(0, ResultFilter(commandID)))
+		jetstream.WithExpectLastSequenceForSubject(0, ResultFilterOf(w, commandID)))
 	if publishErr == nil {
 		return true, e, nil
 	}
 	// The server has more than one way to say that there is a result, depending on
 	// where it noticed, and a lost reply says nothing: what is stored decides.
-	_, standing, err = FindResult(ctx, js, commandID)
+	_, standing, err = FindResultOf(ctx, js, w, commandID)
 	if err != nil {
 		if errors.Is(err, ErrNoResult) {
 			err = publishErr
@@ -50,15 +50,29 @@ func PublishResult(ctx context.Context, js jetstream.JetStream, w Workload, comm
 	return won, standing, nil
 }
 
-// FindResult reads the result of a command, whichever node wrote it. It asks the
-// stream's leader, so a result whose publication was acknowledged to anyone is found.
-// Errors: ErrSubject, ErrNoResult, ErrEvent (what is stored is no event; the message is
-// returned then), those of the server.
+// FindResultOf reads the result of a command of a workload, whichever node wrote it. It
+// asks the stream's leader, so a result whose publication was acknowledged to anyone is
+// found. What it costs does not depend on how many results there are. Errors: ErrSubject,
+// ErrNoResult, ErrEvent (what is stored is no event; the message is returned then), those
+// of the server.
+func FindResultOf(ctx context.Context, js jetstream.JetStream, w Workload, commandID string) (*jetstream.RawStreamMsg, event.Event, error) {
+	if err := w.Validate(); err != nil {
+		return nil, event.Event{}, err
+	}
+	return findResult(ctx, js, commandID, ResultFilterOf(w, commandID))
+}
+
+// FindResult is FindResultOf for who does not know the workload. Its cost grows with the
+// number of results (60,000 take the server about a millisecond).
 func FindResult(ctx context.Context, js jetstream.JetStream, commandID string) (*jetstream.RawStreamMsg, event.Event, error) {
+	return findResult(ctx, js, commandID, ResultFilter(commandID))
+}
+
+func findResult(ctx context.Context, js jetstream.JetStream, commandID, filter string) (*jetstream.RawStreamMsg, event.Event, error) {
 	if !isCommandID(commandID) {
 		return nil, event.Event{}, fmt.Errorf("%w: command %q is not a command token", ErrSubject, commandID)
 	}
-	msg, err := lastMessage(ctx, js, StreamResults, ResultFilter(commandID))
+	msg, err := lastMessage(ctx, js, StreamResults, filter)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, event.Event{}, fmt.Errorf("%w of command %s", ErrNoResult, commandID)
 	}

@@ -81,8 +81,14 @@ func TestPublishResultAgain(t *testing.T) {
 			t.Fatalf("try %d of the same event: won %v, %v, %v", try, won, standing.Context, err)
 		}
 	}
+	// Settled under the name of the default backend and by nobody in particular: the same
+	// command all the same.
+	won, standing, err := PublishResult(t.Context(), js, Workload{Any, Any, "shop", "cart"}, id, resultEvent(t, cart, Expired, id))
+	if err != nil || won || standing.ID() != first.ID() {
+		t.Fatalf("under another backend: won %v, %v, %v", won, standing.Context, err)
+	}
 	// Another event for the same node and command: its subject is taken too.
-	won, standing, err := PublishResult(t.Context(), js, cart, id, resultEvent(t, cart, Failed, id))
+	won, standing, err = PublishResult(t.Context(), js, cart, id, resultEvent(t, cart, Failed, id))
 	if err != nil || won || standing.Type() != ResultType(Done) || standing.ID() != first.ID() {
 		t.Fatalf("a second result: won %v, %v, %v", won, standing.Context, err)
 	}
@@ -112,6 +118,15 @@ func TestFindResult(t *testing.T) {
 	msg, e, err := FindResult(ctx, js, id)
 	if err != nil || e.Type() != ResultType(Superseded) || Extension(e, ExtCommandID) != id || msg.Sequence != 27 || msg.Time.IsZero() {
 		t.Fatalf("got %+v, %v, %v", msg, e.Context, err)
+	}
+	if of, _, err := FindResultOf(ctx, js, Workload{Any, Any, "shop", "cart"}, id); err != nil || of.Sequence != msg.Sequence {
+		t.Errorf("by its workload: %+v, %v", of, err)
+	}
+	if _, _, err := FindResultOf(ctx, js, Workload{"docker", "n9", "shop", "web"}, id); !errors.Is(err, ErrNoResult) {
+		t.Errorf("by another workload: %v, want ErrNoResult", err)
+	}
+	if _, _, err := FindResultOf(ctx, js, Workload{"docker", "n9", "*", "*"}, id); !errors.Is(err, ErrSubject) {
+		t.Errorf("by wildcards: %v, want ErrSubject", err)
 	}
 	if s, err := Parse(msg.Subject); err != nil || s.Workload.Node != "n9" || s.Last != id {
 		t.Errorf("its subject is %q, %v", msg.Subject, err)
