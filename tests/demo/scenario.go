@@ -58,6 +58,18 @@ func (d *demo) writeSpec(version string) (string, error) {
 	return path, nil
 }
 
+// cloudEvent is an event in structured mode (CloudEvents JSON format 1.0), as text in
+// the order that people read it in.
+type cloudEvent struct {
+	SpecVersion     string          `json:"specversion"`
+	ID              string          `json:"id"`
+	Source          string          `json:"source"`
+	Type            string          `json:"type"`
+	Subject         string          `json:"subject"`
+	DataContentType string          `json:"datacontenttype"`
+	Data            json.RawMessage `json:"data"`
+}
+
 // publishDeploy publishes the command as any NATS client can: one message, a CloudEvent
 // in structured mode.
 func (d *demo) publishDeploy(ctx context.Context) error {
@@ -79,9 +91,9 @@ func (d *demo) publishDeploy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	event, err := json.Marshal(map[string]any{
-		"specversion": "1.0", "id": "demo-1", "source": "/demo/" + d.node, "type": subjects.TypeDeploy,
-		"subject": d.workloadID(), "datacontenttype": "application/json", "data": json.RawMessage(bytes.TrimSpace(spec)),
+	event, err := json.Marshal(cloudEvent{
+		SpecVersion: "1.0", ID: "demo-1", Source: "/demo/" + d.node, Type: subjects.TypeDeploy,
+		Subject: d.workloadID(), DataContentType: "application/json", Data: bytes.TrimSpace(spec),
 	})
 	if err != nil {
 		return fmt.Errorf("encode event: %w", err)
