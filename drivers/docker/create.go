@@ -31,19 +31,43 @@ func (r *rollout) create(ctx context.Context, ordinal int) (object, error) {
 			return object{}, err
 		}
 	}
-	o, err := r.d.createNamed(ctx, b)
-	var taken *nameTaken
-	if errors.As(err, &taken) {
-		o, err = r.adoptNamed(ctx, b, taken)
-		if err != nil {
-			return object{}, err
-		}
-	} else if err != nil {
+	o, err := r.createOrAdopt(ctx, b)
+	if err != nil {
 		return object{}, r.secrets.scrub(err)
-	} else {
-		r.noteMade(o.id)
 	}
 	return o, r.complete(ctx, o, b)
+}
+
+// createOrAdopt creates the container or takes over the one that has its name. While
+// the engine still works on the request of a worker that was killed, the name is taken
+// and nothing has it yet.
+func (r *rollout) createOrAdopt(ctx context.Context, b blueprint) (object, error) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.Now().Add(r.d.cfg.CallTimeout)
+	for {
+		o, err := r.d.createNamed(ctx, b)
+		if err == nil {
+			r.noteMade(o.id)
+			return o, nil
+		}
+		var taken *nameTaken
+		if !errors.As(err, &taken) {
+			return object{}, err
+		}
+		o, err = r.adoptNamed(ctx, b)
+		if !errors.Is(err, errGone) {
+			return o, err
+		}
+		if time.Now().After(deadline) {
+			return object{}, fmt.Errorf("create container %s: %w", b.Name, plain(taken.err))
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return object{}, fmt.Errorf("create container %s: %w", b.Name, context.Cause(ctx))
+		}
+	}
 }
 
 // usable says whether a container can serve: the engine gave up on the others.
@@ -76,11 +100,11 @@ func (d *Driver) createNamed(ctx context.Context, b blueprint) (object, error) {
 
 // adoptNamed takes over the container that has the name already, if it is ours and was
 // made for the same thing. That happens when the engine's answer to an earlier creation
-// was lost.
-func (r *rollout) adoptNamed(ctx context.Context, b blueprint, taken *nameTaken) (object, error) {
+// was lost. Errors: errGone, ErrConflict.
+func (r *rollout) adoptNamed(ctx context.Context, b blueprint) (object, error) {
 	c, err := r.d.inspect(ctx, b.Name)
 	if cerrdefs.IsNotFound(err) {
-		return object{}, fmt.Errorf("create container %s: %w", b.Name, plain(taken.err))
+		return object{}, fmt.Errorf("adopt container %s: %w", b.Name, errGone)
 	}
 	if err != nil {
 		return object{}, classify("inspect container "+b.Name, err)

@@ -15,7 +15,7 @@ func TestDeployAndDestroy(t *testing.T) {
 	d := newTestDriver(t)
 	steps := &progressLog{}
 	ctx := with(t, 7, func(c *drivers.Command) { c.Progress = steps.add })
-	s := testSpec("web")
+	s := testSpec(d, "web")
 	status := mustDeploy(t, ctx, d, s)
 	if status.Phase != drivers.PhaseRunning || status.Ready != 1 || status.Desired != 1 || status.Sequence != 7 {
 		t.Fatalf("status after deploy: %+v", status)

@@ -32,9 +32,14 @@ func (d *Driver) Destroy(ctx context.Context, workloadID string) error {
 	if err != nil {
 		newest = nil // then each volume's own label says whether it is kept
 	}
-	if len(objects) > 0 {
+	// Until nothing is left: the engine may still be at work on what a worker asked for
+	// just before it was killed.
+	for len(objects) > 0 {
 		cmd.Report(drivers.Progress{Phase: drivers.PhaseStopping, Instance: wholeWorkload, Total: int64(len(objects))})
 		if err := d.discardAll(ctx, objects); err != nil {
+			return err
+		}
+		if objects, err = d.observe(ctx, workloadID); err != nil {
 			return err
 		}
 	}

@@ -148,9 +148,10 @@ func removeNode(t *testing.T, d *Driver) {
 	}
 }
 
-// testSpec is a workload that runs until it is stopped, at once.
-func testSpec(name string, change ...func(*drivers.WorkloadSpec)) *drivers.WorkloadSpec {
-	s := &drivers.WorkloadSpec{Name: name, Namespace: "it", Image: testImage,
+// testSpec is a workload that runs until it is stopped, at once. Its namespace is the
+// driver's own: the nodes of parallel tests share the engine's names.
+func testSpec(d *Driver, name string, change ...func(*drivers.WorkloadSpec)) *drivers.WorkloadSpec {
+	s := &drivers.WorkloadSpec{Name: name, Namespace: d.env.Node, Image: testImage,
 		Command: []string{"sh", "-c", "trap 'exit 0' TERM; echo up; while :; do sleep 0.1; done"},
 		Update:  drivers.Update{Monitor: drivers.DurationPtr(300 * time.Millisecond)},
 		Stop:    drivers.Stop{Grace: drivers.DurationPtr(3 * time.Second)},

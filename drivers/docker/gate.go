@@ -43,7 +43,7 @@ func (d *Driver) pass(ctx context.Context, c inspected, g gate) (inspected, erro
 	defer stop()
 	for {
 		if !c.State.Running || c.State.Restarting || c.RestartCount != restarts || c.State.StartedAt != life {
-			return d.judgeEnd(ctx, c, g)
+			return d.judgeEnd(ctx, c, g, watch)
 		}
 		state, output := d.healthOf(c, g.spec)
 		waitsForHealth := g.health && state != container.NoHealthcheck
@@ -77,7 +77,9 @@ func (d *Driver) pass(ctx context.Context, c inspected, g gate) (inspected, erro
 
 // gateWatch wakes pass when something may have changed.
 type gateWatch struct {
-	exited  <-chan struct{}
+	exited <-chan int
+	// code is the exit code of the life that ended, nil while none has.
+	code    *int
 	until   time.Time
 	monitor *time.Timer
 	poll    *time.Ticker
@@ -103,7 +105,7 @@ func (d *Driver) startWatch(ctx context.Context, c inspected, g gate) (*gateWatc
 	w.expiry = time.NewTimer(bound)
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
-	exited := make(chan struct{}, 1)
+	exited := make(chan int, 1)
 	w.exited = exited
 	if remaining <= 0 && !g.health {
 		close(done)
@@ -122,14 +124,14 @@ func (d *Driver) startWatch(ctx context.Context, c inspected, g gate) (*gateWatc
 	}
 }
 
-// awaitExit sends once when the container stops running. An engine that does not
-// answer sends nothing: the polls will tell.
-func (d *Driver) awaitExit(ctx context.Context, id string, exited chan<- struct{}) {
+// awaitExit sends the exit code when the container stops running. An engine that does
+// not answer sends nothing: the polls will tell.
+func (d *Driver) awaitExit(ctx context.Context, id string, exited chan<- int) {
 	results, errs := d.cli.ContainerWait(ctx, id, container.WaitConditionNotRunning)
 	// Exactly one of the two delivers, when ctx ends at the latest.
 	select {
-	case <-results:
-		exited <- struct{}{}
+	case r := <-results:
+		exited <- int(r.StatusCode)
 	case <-errs:
 	}
 }
@@ -144,7 +146,8 @@ func (w *gateWatch) wait(ctx context.Context, probe <-chan struct{}, health bool
 		poll, expiry = w.poll.C, w.expiry.C
 	}
 	select {
-	case <-w.exited:
+	case code := <-w.exited:
+		w.code = &code
 	case <-w.monitor.C:
 	case <-poll:
 	case <-probe:
@@ -157,7 +160,7 @@ func (w *gateWatch) wait(ctx context.Context, probe <-chan struct{}, health bool
 }
 
 // judgeEnd decides about an instance that ended or was restarted.
-func (d *Driver) judgeEnd(ctx context.Context, c inspected, g gate) (inspected, error) {
+func (d *Driver) judgeEnd(ctx context.Context, c inspected, g gate, watch *gateWatch) (inspected, error) {
 	c, err := d.settleExit(ctx, c)
 	if err != nil {
 		return c, err
@@ -165,20 +168,45 @@ func (d *Driver) judgeEnd(ctx context.Context, c inspected, g gate) (inspected, 
 	if !c.State.Running && !c.State.Restarting && c.State.ExitCode == 0 && c.State.Error == "" && isJob(g.spec) {
 		return c, nil
 	}
-	f := &drivers.RolloutError{Reason: "Crashed", ExitCode: c.State.ExitCode,
-		Message: fmt.Sprintf("instance %d exited with code %d", c.ordinal, c.State.ExitCode)}
+	f := &drivers.RolloutError{Reason: "Crashed"}
 	_, f.HealthOutput = d.healthOf(c, g.spec)
+	code := watch.exitCode(ctx, c)
+	if code != nil {
+		f.ExitCode = *code
+	}
 	switch {
 	case c.State.OOMKilled:
 		f.Reason = "OOMKilled"
 		f.Message = fmt.Sprintf("instance %d was killed because it used more memory than its limit", c.ordinal)
-	case c.State.Running:
-		f.ExitCode = 0
+	case code != nil:
+		f.Message = fmt.Sprintf("instance %d exited with code %d", c.ordinal, *code)
+	default:
 		f.Message = fmt.Sprintf("instance %d ended and was restarted by the engine", c.ordinal)
-	case c.State.Error != "":
+	}
+	if c.State.Error != "" {
 		f.Message += ": " + c.State.Error
 	}
 	return c, d.failed(ctx, c, f)
+}
+
+// exitCode is how the instance ended. The engine forgets it when it restarts one, so
+// then the code is that of the end that was seen or, in a loop of crashes, of the next.
+func (w *gateWatch) exitCode(ctx context.Context, c inspected) *int {
+	if !c.State.Running || c.State.Restarting {
+		return &c.State.ExitCode
+	}
+	if w.code != nil {
+		return w.code
+	}
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case code := <-w.exited:
+		return &code
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return nil
 }
 
 // settleExit reads a killed container again: the kernel's account of an OOM kill can
