@@ -189,7 +189,7 @@ func (r *logReading) readNow(ctx context.Context, fn func(drivers.LogLine) error
 
 // openNow opens the log of one instance where the selection begins.
 func (r *logReading) openNow(ctx context.Context, o object) (logTarget, logStart, *logSource, error) {
-	t, _, err := r.d.logTarget(ctx, o.id, r.workloadID, o.ordinal)
+	t, _, err := r.d.logTarget(ctx, o)
 	if err != nil {
 		return t, logStart{}, nil, err
 	}
@@ -217,7 +217,7 @@ func (r *logReading) readError(err error) error {
 func (d *Driver) lastLogs(ctx context.Context, containerID string, n int) []string {
 	ctx, cancel := context.WithTimeout(ctx, evidenceTimeout)
 	defer cancel()
-	t, _, err := d.logTarget(ctx, containerID, "", -1)
+	t, _, err := d.logTarget(ctx, object{id: containerID, ordinal: hook})
 	if err != nil {
 		return nil
 	}

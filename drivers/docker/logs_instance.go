@@ -120,7 +120,7 @@ func (f *instanceFollower) wait(ctx context.Context, d time.Duration) bool {
 
 // life follows one life of the container to its end and waits for the next one.
 func (f *instanceFollower) life(ctx context.Context) error {
-	target, c, err := f.d.logTarget(ctx, f.object.id, f.object.workloadID, f.object.ordinal)
+	target, c, err := f.d.logTarget(ctx, f.object)
 	if err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (f *instanceFollower) life(ctx context.Context) error {
 		if err := f.follow(ctx); err != nil {
 			return err
 		}
-		if _, c, err = f.d.logTarget(ctx, f.object.id, f.object.workloadID, f.object.ordinal); err != nil {
+		if _, c, err = f.d.logTarget(ctx, f.object); err != nil {
 			return err
 		}
 		if running(c) {
@@ -156,7 +156,7 @@ func (f *instanceFollower) life(ctx context.Context) error {
 		if !f.wait(ctx, restartLook) {
 			return ctx.Err()
 		}
-		if _, c, err = f.d.logTarget(ctx, f.object.id, f.object.workloadID, f.object.ordinal); err != nil {
+		if _, c, err = f.d.logTarget(ctx, f.object); err != nil {
 			return err
 		}
 		if running(c) {
@@ -168,7 +168,7 @@ func (f *instanceFollower) life(ctx context.Context) error {
 // running says whether the container has a process. One that waits to be restarted has
 // none, and the engine does not follow its log.
 func running(c container.InspectResponse) bool {
-	return c.ContainerJSONBase != nil && c.State != nil && c.State.Running && !c.State.Restarting
+	return c.State.Running && !c.State.Restarting
 }
 
 // open opens the log so that all that has not been handed on is in it.

@@ -33,9 +33,6 @@ type fileIdentity struct {
 
 // rotationOf judges a container's log by its configuration.
 func rotationOf(c container.InspectResponse) rotation {
-	if c.HostConfig == nil {
-		return rotatesUnseen
-	}
 	config := c.HostConfig.LogConfig
 	switch config.Type {
 	case "json-file":

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 
 	"github.com/kranix-io/kranix-runtime/drivers"
@@ -23,21 +24,22 @@ type logTarget struct {
 }
 
 // logTarget inspects a container for what its log's reader must know.
-func (d *Driver) logTarget(ctx context.Context, id, workloadID string, instance int) (logTarget, container.InspectResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, d.cfg.CallTimeout)
-	defer cancel()
-	c, err := d.cli.ContainerInspect(ctx, id)
+func (d *Driver) logTarget(ctx context.Context, o object) (logTarget, container.InspectResponse, error) {
+	c, err := d.inspect(ctx, o.id)
 	if err != nil {
-		return logTarget{}, c, classify("inspect container "+id, err)
+		return logTarget{}, c, containerError("inspect container "+o.id, err)
 	}
-	t := logTarget{id: id, workloadID: workloadID, instance: instance, rotation: rotationOf(c)}
-	if c.Config != nil {
-		t.tty = c.Config.Tty
+	return logTarget{id: o.id, workloadID: o.workloadID, instance: o.ordinal,
+		tty: c.Config.Tty, rotation: rotationOf(c), path: c.LogPath}, c, nil
+}
+
+// containerError is classify for calls about a container that may be gone, which here,
+// other than in a deploy, is an answer and not a fault.
+func containerError(op string, err error) error {
+	if cerrdefs.IsNotFound(err) {
+		return &drivers.Error{Class: drivers.ErrNotFound, Op: op, Err: plain(err)}
 	}
-	if c.ContainerJSONBase != nil {
-		t.path = c.LogPath
-	}
-	return t, c, nil
+	return classify(op, err)
 }
 
 // logQuery is what the engine is asked for. Bounds are inclusive at the engine.
@@ -80,7 +82,7 @@ func (d *Driver) openLog(ctx context.Context, t logTarget, q logQuery) (*logSour
 	body, err := d.cli.ContainerLogs(ctx, t.id, opts)
 	if err != nil {
 		cancel()
-		return nil, classify("read logs of container "+t.id, err)
+		return nil, containerError("read logs of container "+t.id, err)
 	}
 	s := &logSource{body: body, cancel: cancel}
 	if t.tty {

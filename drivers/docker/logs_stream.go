@@ -242,11 +242,11 @@ func (s *followStream) removed(ctx context.Context, err error) bool {
 	if ctx.Err() != nil || errors.Is(err, drivers.ErrUnavailable) {
 		return false
 	}
-	_, c, err := s.f.d.logTarget(ctx, s.f.target.id, s.f.target.workloadID, s.f.target.instance)
+	_, c, err := s.f.d.logTarget(ctx, s.f.object)
 	if err != nil {
 		return errors.Is(err, drivers.ErrNotFound)
 	}
-	return c.State != nil && (c.State.Status == container.StateRemoving || c.State.Dead)
+	return c.State.Status == container.StateRemoving || c.State.Dead
 }
 
 // drain hands on the rest of the stream of a container that was removed.

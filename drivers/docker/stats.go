@@ -93,11 +93,11 @@ func (d *Driver) groupUsage(ctx context.Context, containerID string) (usage, err
 			return u, nil
 		}
 	}
-	_, c, err := d.logTarget(ctx, containerID, "", -1)
+	c, err := d.inspect(ctx, containerID)
 	if err != nil {
-		return usage{}, err
+		return usage{}, containerError("inspect container "+containerID, err)
 	}
-	if c.State == nil || c.State.Pid == 0 {
+	if c.State.Pid == 0 {
 		return usage{}, errNoCgroup
 	}
 	m, err := groups.ofProcess(c.State.Pid, containerID)
@@ -114,7 +114,7 @@ func (d *Driver) engineStats(ctx context.Context, o object) (*drivers.InstanceSt
 	defer cancel()
 	answer, err := d.cli.ContainerStatsOneShot(ctx, o.id)
 	if err != nil {
-		return nil, classify("read stats of container "+o.id, err)
+		return nil, containerError("read stats of container "+o.id, err)
 	}
 	defer answer.Body.Close() //nolint:errcheck // nothing was written
 	var s container.StatsResponse
