@@ -358,15 +358,17 @@ func TestMergeKnowsEveryField(t *testing.T) {
 }
 
 func TestSettingsValidate(t *testing.T) {
-	if err := (Settings{}).Validate(); err != nil {
-		t.Errorf("the defaults: %v", err)
+	for _, s := range []Settings{{}, {CommandAge: 90 * 24 * time.Hour}} {
+		if err := s.Validate(); err != nil {
+			t.Errorf("%+v: %v", s, err)
+		}
 	}
 	for _, tc := range []struct {
 		s    Settings
 		says []string
 	}{
 		{Settings{CommandAge: 24 * time.Hour, ResultAge: 24 * time.Hour}, []string{"result age"}},
-		{Settings{CommandAge: 365 * 24 * time.Hour}, []string{"result age", "command age"}},
+		{Settings{CommandAge: 365 * 24 * time.Hour, ResultAge: DefaultResultAge}, []string{"result age", "command age"}},
 		{Settings{Domain: "a", APIPrefix: "b"}, []string{"domain"}},
 		{Settings{Replicas: 2, LogReplicas: -1}, []string{"replicas is 2", "log replicas is -1"}},
 		{Settings{EventAge: -time.Second, LogAge: time.Second}, []string{"event age", "log age"}},

@@ -25,7 +25,7 @@ const (
 // The defaults of Settings.
 const (
 	DefaultCommandAge    = 7 * 24 * time.Hour
-	DefaultResultAge     = 30 * 24 * time.Hour
+	DefaultResultAge     = DefaultCommandAge + resultMargin
 	DefaultEventAge      = 30 * 24 * time.Hour
 	DefaultDeadLetterAge = 30 * 24 * time.Hour
 	DefaultLogAge        = 7 * 24 * time.Hour
@@ -40,6 +40,9 @@ const (
 	// each remembered message costs memory.
 	DefaultDuplicates = 10 * time.Minute
 )
+
+// resultMargin is how much longer than commands results are kept by default.
+const resultMargin = 3 * 24 * time.Hour
 
 // ErrSettings is matched by the faults Settings.Validate reports.
 var ErrSettings = errors.New("invalid settings")
@@ -60,7 +63,9 @@ type Settings struct {
 	LogReplicas int
 
 	// CommandAge is how long commands and assignments are kept; ResultAge must exceed
-	// it, so that a command redelivered at the last moment finds its result.
+	// it, so that a command redelivered at the last moment finds its result, and is 3
+	// days more by default. The server holds the subject of each result in memory, some
+	// 400 bytes: a million results need 400 MB.
 	CommandAge    time.Duration
 	ResultAge     time.Duration
 	EventAge      time.Duration
@@ -82,7 +87,7 @@ func (s Settings) WithDefaults() Settings {
 	defaultTo(&s.Replicas, 1)
 	defaultTo(&s.LogReplicas, 1)
 	defaultTo(&s.CommandAge, DefaultCommandAge)
-	defaultTo(&s.ResultAge, DefaultResultAge)
+	defaultTo(&s.ResultAge, s.CommandAge+resultMargin)
 	defaultTo(&s.EventAge, DefaultEventAge)
 	defaultTo(&s.DeadLetterAge, DefaultDeadLetterAge)
 	defaultTo(&s.LogAge, DefaultLogAge)
