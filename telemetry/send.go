@@ -97,11 +97,11 @@ func (l *lane) publish(ctx context.Context, seg *segment) (uint64, error) {
 	pause := backoff{first: 50 * time.Millisecond, most: 2 * time.Second}
 	for {
 		ack, err := l.attempt(ctx, msg)
-		if err == nil {
+		if err == nil && !ack.Duplicate {
 			return ack.Sequence, nil
 		}
 		var refused *jetstream.APIError
-		if errors.As(err, &refused) && isWrongSequence(refused.ErrorCode) {
+		if err == nil || errors.As(err, &refused) && isWrongSequence(refused.ErrorCode) {
 			var sequence uint64
 			sequence, err = l.resolve(ctx, msg.Header.Get(jetstream.MsgIDHeader))
 			if err == nil && sequence > 0 || errors.Is(err, errReopen) {
@@ -283,14 +283,14 @@ func (l *lane) message(seg *segment) (*nats.Msg, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.SetID(seg.id(l.ordinal))
+	e.SetID(seg.id(l.f.w.ID(), l.ordinal))
 	return subjects.Encode(l.subject, e)
 }
 
-// id is the same for the same lines, so that a server which sees the message twice
-// stores it once.
-func (s *segment) id(ordinal int) string {
-	b := append([]byte(s.copy.id), '.')
+// id is the same for the same lines of the same copy, and for nothing else.
+func (s *segment) id(workload string, ordinal int) string {
+	b := append([]byte(workload), '/')
+	b = append(append(b, s.copy.id...), '.')
 	b = strconv.AppendInt(b, int64(ordinal), 10)
 	places := append([]cursor{s.first}, s.ends[:]...)
 	for _, c := range places {
