@@ -237,8 +237,17 @@ func (p *progress) finish(r subjects.ResultData) error {
 	case formatYAML:
 		return writeValue(p.d.a.stdout, p.d.format, r)
 	}
-	_, err := p.d.a.stdout.Write([]byte(resultText(p.d.out, p.r.Workload, r, p.timeline(r))))
+	_, err := p.d.a.stdout.Write([]byte(resultText(p.d.out, p.r.Workload, p.r.command.workload.Backend, r, p.timeline(r), p.sent(r))))
 	return err
+}
+
+// sent is when the command was published if its result may be older. Only a command the
+// server knew before can have one; of the others the clocks need not be compared.
+func (p *progress) sent(r subjects.ResultData) time.Time {
+	if p.heard || (!p.r.Duplicate && r.Sequence == p.r.Sequence) {
+		return time.Time{}
+	}
+	return p.started
 }
 
 // timeline is how long the command spent in each phase: "pulling 1.20s, starting 0.40s".
@@ -251,7 +260,7 @@ func (p *progress) timeline(r subjects.ResultData) string {
 			end = p.steps[i+1].at
 		}
 		d := end.Sub(s.at)
-		if d < 5*time.Millisecond {
+		if d < 5*time.Millisecond || s.phase == string(drivers.PhaseAccepted) || s.phase == string(drivers.PhaseDestroyed) {
 			continue
 		}
 		if _, ok := spent[s.phase]; !ok {

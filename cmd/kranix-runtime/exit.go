@@ -84,9 +84,16 @@ func codeOf(err error) int {
 	}
 }
 
-// outcomeCode is the exit code of a command's outcome.
-func outcomeCode(o subjects.Outcome) int {
-	switch o {
+// reasonNotFound is the reason of a command for a workload that is not there.
+const reasonNotFound = "NotFound"
+
+// outcomeCode is the exit code of a command's result. A restart of what is not there is
+// told from one that went wrong; a deploy that does not find its image failed.
+func outcomeCode(r subjects.ResultData) int {
+	if r.Outcome == subjects.Failed && r.Verb == subjects.Restart && r.Reason == reasonNotFound {
+		return exitNotFound
+	}
+	switch r.Outcome {
 	case subjects.Done:
 		return exitDone
 	case subjects.Failed:

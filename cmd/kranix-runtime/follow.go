@@ -240,5 +240,5 @@ func await(ctx context.Context, r receipt, f *follower, d *display) error {
 	if err := progress.finish(result); err != nil {
 		return err
 	}
-	return reported(outcomeCode(result.Outcome))
+	return reported(outcomeCode(result))
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/kranix-io/kranix-runtime/drivers"
 	"github.com/kranix-io/kranix-runtime/subjects"
@@ -23,8 +24,9 @@ func past(v subjects.Verb) string {
 	}
 }
 
-// resultText is a result for people: one line, and below it what helps to go on.
-func resultText(p painter, workload string, r subjects.ResultData, timeline string) string {
+// resultText is a result for people: one line, and below it what helps to go on. sent is
+// when the command was published, by the server's clock, zero when that is not known.
+func resultText(p painter, workload, backend string, r subjects.ResultData, timeline string, sent time.Time) string {
 	var b strings.Builder
 	var status drivers.WorkloadStatus
 	hasStatus := len(r.Status) > 0 && json.Unmarshal(r.Status, &status) == nil && status.Phase != ""
@@ -40,16 +42,23 @@ func resultText(p painter, workload string, r subjects.ResultData, timeline stri
 			b.WriteString(": " + oneLine(r.Reason))
 		}
 	}
-	if hasStatus && status.Backend != "" && r.Node != "" {
-		fmt.Fprintf(&b, " on %s/%s", status.Backend, r.Node)
-	} else if r.Node != "" {
-		fmt.Fprintf(&b, " on %s", r.Node)
+	if hasStatus && status.Backend != "" {
+		backend = status.Backend
+	}
+	if backend == subjects.Any || r.Outcome == subjects.Rejected {
+		backend = "" // who turned it away need not serve it
+	}
+	if on := join("/", backend, r.Node); on != "" {
+		b.WriteString(" on " + on)
 	}
 	if d := r.FinishedAt.Sub(r.StartedAt); !r.StartedAt.IsZero() && d >= 0 {
 		fmt.Fprintf(&b, " in %s", seconds(d))
 	}
 	if timeline != "" {
 		fmt.Fprintf(&b, " (%s)", timeline)
+	}
+	if r.FinishedAt.Before(sent) {
+		fmt.Fprintf(&b, "; that was %s ago, the same command is not carried out twice", age(r.FinishedAt, sent))
 	}
 	b.WriteByte('\n')
 	if r.Outcome != subjects.Done {
@@ -71,11 +80,7 @@ func resultText(p painter, workload string, r subjects.ResultData, timeline stri
 // writeFault adds why a command was not done.
 func writeFault(b *strings.Builder, r subjects.ResultData) {
 	for _, f := range r.Fields {
-		path := f.Path
-		if path != "" {
-			path += ": "
-		}
-		fmt.Fprintf(b, "  %s%s\n", oneLine(path), oneLine(f.Message))
+		fmt.Fprintf(b, "  %s\n", oneLine(join(": ", f.Path, f.Message)))
 	}
 	if len(r.Fields) == 0 && r.Message != "" {
 		fmt.Fprintf(b, "  %s\n", oneLine(r.Message))
