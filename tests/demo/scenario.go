@@ -21,8 +21,12 @@ import (
 	"github.com/kranix-io/kranix-runtime/subjects"
 )
 
-// fetchLimit bounds one fetch of the page.
-const fetchLimit = 5 * time.Second
+const (
+	// fetchLimit bounds one fetch of the page.
+	fetchLimit = 5 * time.Second
+	// followLimit bounds the wait for the first deploy.
+	followLimit = 45 * time.Second
+)
 
 // workloadName is the workload's name in the demo's namespace.
 const workloadName = "web"
@@ -117,27 +121,30 @@ func (d *demo) publishDeploy(ctx context.Context) error {
 	return d.followDeploy(ctx)
 }
 
-// followDeploy shows the workload's events from the beginning until its deploy has its
-// result.
+// followDeploy shows the workload's events from the beginning until it is healthy and
+// its deploy has its result. Events and results are two streams: either can come first.
 func (d *demo) followDeploy(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, followLimit)
+	defer cancel()
 	args := []string{"events", d.workloadID(), "--since", "1m", "-f"}
 	d.show.command("kranix-runtime " + strings.Join(args, " "))
-	healthy, result := false, ""
+	const wanted = string(subjects.Deploy) + " " + string(subjects.Done)
+	healthy, done, failed := false, false, ""
 	err := d.until(ctx, func(line string) (string, bool) {
 		words := strings.Fields(line)
 		healthy = healthy || slices.Contains(words, string(drivers.PhaseHealthy))
 		if i := slices.Index(words, "="); i >= 0 {
-			result = strings.Join(words[i+1:], " ")
+			result := strings.Join(words[i+1:], " ")
+			if done = strings.HasPrefix(result, wanted); !done {
+				failed = result
+			}
 		}
-		return line, result != ""
+		return line, failed != "" || healthy && done
 	}, args...)
-	if err != nil {
-		return err
+	if err == nil && failed != "" {
+		return fmt.Errorf("follow the deploy: its result is %q, want %q", failed, wanted)
 	}
-	if want := string(subjects.Deploy) + " " + string(subjects.Done); !healthy || !strings.HasPrefix(result, want) {
-		return fmt.Errorf("follow the deploy: its result is %q (healthy seen: %v), want %q after healthy", result, healthy, want)
-	}
-	return nil
+	return err
 }
 
 // status reads the workload's status.

@@ -30,6 +30,10 @@ func (d *demo) findEngine(ctx context.Context) (err error) {
 
 // makeImages imports three versions of one binary; the third is broken.
 func (d *demo) makeImages(ctx context.Context) error {
+	rootfs, err := rig.WebRootFS(ctx)
+	if err != nil {
+		return err
+	}
 	for _, v := range []struct {
 		tag string
 		env []string
@@ -41,7 +45,7 @@ func (d *demo) makeImages(ctx context.Context) error {
 		ref := d.repository + ":" + v.tag
 		// Before the import: one that is interrupted may have made it.
 		d.images = append(d.images, ref)
-		id, err := rig.WebImage(ctx, d.engine.Host, ref, v.env...)
+		id, err := rig.ImportWeb(ctx, d.engine.Host, ref, rootfs, v.env...)
 		if err != nil {
 			return err
 		}

@@ -123,14 +123,24 @@ func digestOf(rootfs []byte, changes []string) string {
 
 // WebImage imports the web fixture as ref. Each of env ("WEB_VERSION=v1") is baked in.
 func WebImage(ctx context.Context, host, ref string, env ...string) (id string, err error) {
+	rootfs, err := WebRootFS(ctx)
+	if err != nil {
+		return "", err
+	}
+	return ImportWeb(ctx, host, ref, rootfs, env...)
+}
+
+// WebRootFS builds the web fixture and packs it: what several images can be made from.
+func WebRootFS(ctx context.Context) ([]byte, error) {
 	binary, err := WebBinary(ctx)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	rootfs, err := RootFS(File{Path: WebPath, Data: binary, Mode: 0o755})
-	if err != nil {
-		return "", err
-	}
+	return RootFS(File{Path: WebPath, Data: binary, Mode: 0o755})
+}
+
+// ImportWeb imports what WebRootFS returned as ref, with each of env baked in.
+func ImportWeb(ctx context.Context, host, ref string, rootfs []byte, env ...string) (id string, err error) {
 	changes := []string{`ENTRYPOINT ["` + WebPath + `"]`, "EXPOSE 8080"}
 	for _, e := range env {
 		changes = append(changes, "ENV "+e)
