@@ -65,6 +65,8 @@ func (r *resumption) skip(t time.Time, entries int) (shipped int, missing bool) 
 // copyState is one copy of an instance: what the engine calls a container.
 type copyState struct {
 	id string
+	// gone: the engine does not list it any more.
+	gone bool
 	// The rest is by output stream. read is how far lines have been taken in, stored how
 	// far the stream holds them.
 	read, stored [len(streamNames)]cursor
@@ -118,9 +120,14 @@ func (c *copyState) since() time.Time {
 	return earliest
 }
 
-// maxCopies is how many copies of one ordinal are remembered. Two exist during an
-// update; more only when updates follow each other faster than instances stop.
-const maxCopies = 4
+const (
+	// maxCopies is how many copies of one ordinal are told apart. Two exist during an
+	// update; more only when updates follow each other faster than instances stop.
+	maxCopies = 16
+	// maxGone is how many copies the engine no longer lists are remembered, since every
+	// message carries the cursors of all.
+	maxGone = 2
+)
 
 // decodeCursors reads the cursors out of a log message's data.
 func decodeCursors(data []byte) ([]*copyState, error) {

@@ -158,16 +158,16 @@ func (f *follow) open(ctx context.Context, reader drivers.LogReader) (since time
 			return time.Time{}, err
 		}
 	}
-	complete := true
-	first := true
+	complete, first := true, true
+	var listed map[string]bool
 	if engine, ok := reader.(statusReader); ok {
 		status, err := engine.GetStatus(ctx, f.w.ID())
 		if err != nil {
 			return time.Time{}, err
 		}
-		known := make(map[string]bool, len(status.Instances))
+		listed = make(map[string]bool, len(status.Instances))
 		for _, i := range status.Instances {
-			known[i.ID] = true
+			listed[i.ID] = true
 			l, err := f.lane(ctx, i.Instance)
 			if err != nil {
 				return time.Time{}, err
@@ -184,13 +184,16 @@ func (f *follow) open(ctx context.Context, reader drivers.LogReader) (since time
 			}
 		}
 		f.mu.Lock()
-		f.known = known
+		f.known = listed
 		f.mu.Unlock()
 	}
 	if !complete || first {
 		since = time.Time{}
 	}
 	for _, l := range f.allLanes() {
+		if listed != nil {
+			l.retire(listed)
+		}
 		l.rewind(since)
 	}
 	return since, nil

@@ -129,6 +129,23 @@ func furthest(a, b [len(streamNames)]cursor) [len(streamNames)]cursor {
 	return a
 }
 
+// retire forgets all but the latest of the copies that the engine no longer lists.
+func (l *lane) retire(listed map[string]bool) {
+	var kept []*copyState
+	gone := 0
+	for _, c := range l.copies {
+		if c.gone = !listed[c.id]; c.gone {
+			gone++
+		}
+		if !c.gone || gone <= maxGone {
+			kept = append(kept, c)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.copies = kept
+}
+
 // rewind tells the lane that the log is read again from since.
 func (l *lane) rewind(since time.Time) {
 	for _, c := range l.copies {
@@ -262,7 +279,7 @@ func (l *lane) declare(ctx context.Context, c *copyState, gap subjects.LogGap) e
 // open is the copy's last segment if it can still take something. Only the order within
 // a copy matters, so two copies that print at once fill two segments, not one each line.
 func (l *lane) open(c *copyState) *segment {
-	for i := len(l.queue) - 1; i >= 0 && i >= len(l.queue)-maxCopies; i-- {
+	for i := len(l.queue) - 1; i >= 0 && i >= len(l.queue)-maxOpen; i-- {
 		if seg := l.queue[i]; seg.copy == c {
 			if seg.sealed {
 				return nil
@@ -272,6 +289,9 @@ func (l *lane) open(c *copyState) *segment {
 	}
 	return nil
 }
+
+// maxOpen is how many segments back open looks.
+const maxOpen = 4
 
 // push queues a segment and makes sure that a sender runs.
 func (l *lane) push(seg *segment) *segment {
