@@ -51,9 +51,12 @@ func (w *Worker) carryOut(t *task) {
 	if end.status == nil && c != nil && outcome != subjects.Superseded {
 		end.status = w.lastStatus(pool, t.w)
 	}
+	if outcome == subjects.Done && t.verb == subjects.Deploy && t.spec.TTL > 0 {
+		end.expires = w.serverNow().Add(t.spec.TTL.D()).UTC()
+	}
 	w.settle(t, c, end)
 	if outcome != subjects.Superseded {
-		w.afterwards(t, pool, end)
+		w.afterwards(t, end)
 	}
 }
 
@@ -308,13 +311,13 @@ func (w *Worker) say(ctx context.Context, t *task, from origin, data subjects.Wo
 }
 
 // afterwards brings what is observed in line with what was decided.
-func (w *Worker) afterwards(t *task, pool *pool, end ending) {
+func (w *Worker) afterwards(t *task, end ending) {
 	obs := w.observers[t.w.Backend]
 	switch {
 	case t.verb == subjects.Destroy && end.outcome == subjects.Done:
 		w.expiries.forget(t.w)
 	case t.verb == subjects.Deploy && end.outcome == subjects.Done:
-		w.expiries.set(t.w, t.seq, w.serverNow(), t.spec.TTL.D())
+		w.expiries.set(t.w, t.seq, end.expires)
 	}
 	obs.look(t.w.ID())
 }

@@ -28,15 +28,16 @@ type expiry struct {
 
 func newExpiries() *expiries { return &expiries{at: make(map[string]expiry)} }
 
-// set notes when the deploy seq ends; a ttl of 0 is never.
-func (x *expiries) set(w subjects.Workload, seq uint64, now time.Time, ttl time.Duration) {
-	if ttl <= 0 {
+// set notes when, by the server's clock, what the deploy seq made ends; the zero time is
+// never.
+func (x *expiries) set(w subjects.Workload, seq uint64, at time.Time) {
+	if at.IsZero() {
 		x.forget(w)
 		return
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.at[w.Identity().Key()] = expiry{w, seq, now.Add(ttl)}
+	x.at[w.Identity().Key()] = expiry{w, seq, at}
 }
 
 func (x *expiries) forget(w subjects.Workload) {

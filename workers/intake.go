@@ -49,7 +49,7 @@ func (w *Worker) pull(ctx context.Context, stream string, cfg jetstream.Consumer
 		switch {
 		case err == nil:
 			receive(ctx, msg)
-		case ctx.Err() != nil || errors.Is(err, jetstream.ErrMsgIteratorClosed) && ctx.Err() != nil:
+		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, jetstream.ErrNoHeartbeat):
 			// The bus is away; the iterator asks again by itself when it is back.

@@ -217,7 +217,10 @@ func (o *observer) read(ctx context.Context, id string) {
 	status, err := o.pool.driver.GetStatus(ctx, id)
 	switch {
 	case errors.Is(err, drivers.ErrNotFound):
-		if !o.busy(on) {
+		o.mu.Lock()
+		_, known := o.seen[id]
+		o.mu.Unlock()
+		if known && !o.busy(on) {
 			o.gone(ctx, on, origin{}, "Missing", "nothing of the workload is left on the engine")
 		}
 	case err != nil:

@@ -102,6 +102,8 @@ type ending struct {
 	status   *drivers.WorkloadStatus
 	attempts []subjects.AttemptData
 	started  time.Time
+	// expires is when the TTL of what was deployed ends, zero for never.
+	expires time.Time
 }
 
 // result makes the data of the command's result.
@@ -166,7 +168,7 @@ func (w *Worker) settle(t *task, c *claim, e ending) {
 			e.outcome = outcome
 		}
 		if c != nil {
-			if err := c.release(ctx, func(rec *record) { e.writeTo(rec, &t.command, w.serverNow()) }); err != nil && !errors.Is(err, drivers.ErrStale) {
+			if err := c.release(ctx, func(rec *record) { e.writeTo(rec, &t.command) }); err != nil && !errors.Is(err, drivers.ErrStale) {
 				return err
 			}
 		}
@@ -182,7 +184,7 @@ func (w *Worker) settle(t *task, c *claim, e ending) {
 }
 
 // writeTo puts what the ending means for the workload into its record.
-func (e ending) writeTo(rec *record, cmd *command, now time.Time) {
+func (e ending) writeTo(rec *record, cmd *command) {
 	rec.AttemptsOf, rec.Attempts = 0, nil
 	rec.BaselineOf, rec.Baseline = 0, nil
 	switch {
@@ -203,12 +205,9 @@ func (e ending) writeTo(rec *record, cmd *command, now time.Time) {
 		rec.GoodSeq, rec.GoodRevision, rec.ExpiresAt = 0, "", time.Time{}
 	default:
 		rec.Destroyed, rec.Spec = false, cmd.specJSON
-		rec.GoodSeq, rec.ExpiresAt = cmd.seq, time.Time{}
+		rec.GoodSeq, rec.ExpiresAt = cmd.seq, e.expires
 		if e.status != nil {
 			rec.GoodRevision = e.status.Revision
-		}
-		if ttl := cmd.spec.TTL.D(); ttl > 0 {
-			rec.ExpiresAt = now.Add(ttl).UTC()
 		}
 	}
 }

@@ -85,37 +85,45 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var wg sync.WaitGroup
+	// Two lives: what takes work in ends first, what reports goes on until the work
+	// that was taken in has ended.
+	var taking, reporting sync.WaitGroup
 	running, stop := context.WithCancel(ctx)
 	defer stop()
-	failed := make(chan error, len(w.pools))
-	observing, stopObserving := context.WithCancel(context.Background())
+	observing, stopObserving := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopObserving()
+	failed := make(chan error, len(w.pools))
 	for _, p := range w.pools {
-		wg.Go(func() {
-			if err := w.serve(running, observing, p, mine[p.name], &wg); err != nil {
-				failed <- err
+		taking.Go(func() {
+			if err := w.lockEngine(running, p); err != nil {
+				if running.Err() == nil {
+					failed <- err
+				}
+				return
 			}
+			reporting.Go(func() { w.observers[p.name].run(observing) })
+			w.serve(running, p, mine[p.name], &taking)
 		})
 	}
 	if w.cfg.RejectUnserved {
 		if unserved := w.unserved(); len(unserved) > 0 {
 			cfg := subjects.UnservedConsumer(w.cfg.Node, unserved, w.consumerOptions())
-			wg.Go(func() { w.intake(running, subjects.StreamCommands, cfg, w.receive) })
+			taking.Go(func() { w.intake(running, subjects.StreamCommands, cfg, w.receive) })
 		}
 	}
-	wg.Go(func() { w.keepAlive(observing) })
-	wg.Go(func() { w.followClock(observing) })
-	wg.Go(func() { w.expire(running) })
+	taking.Go(func() { w.expire(running) })
+	reporting.Go(func() { w.keepAlive(observing) })
+	reporting.Go(func() { w.followClock(observing) })
 
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
 	stop()
+	taking.Wait()
 	w.drain()
 	stopObserving()
-	wg.Wait()
+	reporting.Wait()
 	closing, cancel := context.WithTimeout(context.Background(), publishTimeout)
 	defer cancel()
 	w.outbox.close(closing)
@@ -163,7 +171,7 @@ func (w *Worker) open(ctx context.Context) (map[string][]uint64, error) {
 			mine[on.Backend] = append(mine[on.Backend], rec.Claim.Sequence)
 		}
 		if !rec.ExpiresAt.IsZero() && rec.Owner == w.cfg.Node {
-			w.expiries.set(on.On(w.cfg.Node), rec.GoodSeq, rec.ExpiresAt.Add(-time.Second), time.Second)
+			w.expiries.set(on.On(w.cfg.Node), rec.GoodSeq, rec.ExpiresAt)
 		}
 	})
 	if err != nil {
@@ -186,16 +194,9 @@ func (w *Worker) open(ctx context.Context) (map[string][]uint64, error) {
 	return mine, nil
 }
 
-// serve starts a pool once its engine is known and ours, and returns when it is served
-// by the goroutines it started.
-func (w *Worker) serve(ctx, observing context.Context, p *pool, resume []uint64, wg *sync.WaitGroup) error {
-	if err := w.lockEngine(ctx, p); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
-	}
-	wg.Go(func() { w.observers[p.name].run(observing) })
+// serve takes up what was interrupted and has the pool's commands pulled. The engine is
+// known and ours by then.
+func (w *Worker) serve(ctx context.Context, p *pool, resume []uint64, taking *sync.WaitGroup) {
 	for _, seq := range resume {
 		if err := w.resume(ctx, seq, nil); err != nil {
 			w.log.Warn("interrupted command is left to its redelivery", "sequence", seq, "error", err)
@@ -206,12 +207,11 @@ func (w *Worker) serve(ctx, observing context.Context, p *pool, resume []uint64,
 	for _, cfg := range []jetstream.ConsumerConfig{
 		subjects.PoolConsumer(p.name, isDefault, o), subjects.NodeConsumer(p.name, w.cfg.Node, isDefault, o),
 	} {
-		wg.Go(func() { w.intake(ctx, subjects.StreamCommands, cfg, w.receive) })
+		taking.Go(func() { w.intake(ctx, subjects.StreamCommands, cfg, w.receive) })
 	}
 	assigned := subjects.AssignmentConsumer(p.name, w.cfg.Node, o)
-	wg.Go(func() { w.intake(ctx, subjects.StreamAssignments, assigned, w.receiveAssignment) })
+	taking.Go(func() { w.intake(ctx, subjects.StreamAssignments, assigned, w.receiveAssignment) })
 	w.log.Info("serving", "backend", p.name, "node", w.cfg.Node)
-	return nil
 }
 
 func (w *Worker) consumerOptions() subjects.ConsumerOptions {
