@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/docker/docker/api/types/container"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kranix-io/kranix-runtime/drivers"
@@ -93,6 +94,9 @@ func anyDown(objects []object) bool {
 // that lost its claim removes what it made and never started, which may be what this
 // one adopted.
 func (r *rollout) startOrRecreate(ctx context.Context, o object) (inspected, error) {
+	if c, done := r.completed(ctx, o); done {
+		return c, nil
+	}
 	const attempts = 3
 	for attempt := 1; ; attempt++ {
 		c, err := r.start(ctx, o)
@@ -104,6 +108,19 @@ func (r *rollout) startOrRecreate(ctx context.Context, o object) (inspected, err
 			return inspected{}, err
 		}
 	}
+}
+
+// completed says whether an instance is a job that has done its work, which a repeated
+// deploy must not have done twice.
+func (r *rollout) completed(ctx context.Context, o object) (inspected, bool) {
+	if o.state != container.StateExited || !isJob(r.spec) {
+		return inspected{}, false
+	}
+	c, err := r.d.inspect(ctx, o.id)
+	if err != nil || c.State.Status != container.StateExited || c.State.ExitCode != 0 || c.State.Error != "" {
+		return inspected{}, false
+	}
+	return inspected{object: o, InspectResponse: c}, true
 }
 
 func (r *rollout) gate(ctx context.Context, c inspected, fresh bool) error {

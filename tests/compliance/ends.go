@@ -40,15 +40,22 @@ func jobCompletes(r *run) {
 	s := r.h.Workloads.Exits("job", 0, 0)
 	s.Restart.Policy = drivers.RestartNo
 	s = r.spec(s)
-	r.deploy(s)
+	cmd := r.command()
+	if _, err := r.d.Deploy(cmd.on(r.timed()), s); err != nil {
+		r.Fatalf("deploy: %v", explain(err))
+	}
 	r.wantPhase(s.ID(), drivers.PhaseCompleted)
 	first := r.instance(s.ID())
 	if first.ExitCode == nil || *first.ExitCode != 0 {
 		r.Errorf("want exit code 0, got %+v", first)
 	}
-	r.deploy(s)
-	if again := r.instance(s.ID()); again.ID != first.ID || again.StartedAt != first.StartedAt {
-		r.Errorf("want the job not run again, got %+v, then %+v", first, again)
+	for _, again := range []*command{cmd, r.command()} {
+		if _, err := r.d.Deploy(again.on(r.timed()), s); err != nil {
+			r.Fatalf("deploy again: %v", explain(err))
+		}
+		if now := r.instance(s.ID()); now.ID != first.ID || now.StartedAt != first.StartedAt {
+			r.Fatalf("want the job not run again by command %d, got %+v, then %+v", again.Sequence, first, now)
+		}
 	}
 }
 
