@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/events"
+	"github.com/docker/docker/api/types/filters"
 
 	"github.com/kranix-io/kranix-runtime/drivers"
 )
@@ -43,7 +46,7 @@ func (d *Driver) pass(ctx context.Context, c inspected, g gate) (inspected, erro
 	defer stop()
 	for {
 		if !c.State.Running || c.State.Restarting || c.RestartCount != restarts || c.State.StartedAt != life {
-			return d.judgeEnd(ctx, c, g, watch)
+			return d.judgeEnd(ctx, c, g)
 		}
 		state, output := d.healthOf(c, g.spec)
 		waitsForHealth := g.health && state != container.NoHealthcheck
@@ -77,9 +80,7 @@ func (d *Driver) pass(ctx context.Context, c inspected, g gate) (inspected, erro
 
 // gateWatch wakes pass when something may have changed.
 type gateWatch struct {
-	exited <-chan int
-	// code is the exit code of the life that ended, nil while none has.
-	code    *int
+	exited  <-chan struct{}
 	until   time.Time
 	monitor *time.Timer
 	poll    *time.Ticker
@@ -105,7 +106,7 @@ func (d *Driver) startWatch(ctx context.Context, c inspected, g gate) (*gateWatc
 	w.expiry = time.NewTimer(bound)
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
-	exited := make(chan int, 1)
+	exited := make(chan struct{}, 1)
 	w.exited = exited
 	if remaining <= 0 && !g.health {
 		close(done)
@@ -124,14 +125,14 @@ func (d *Driver) startWatch(ctx context.Context, c inspected, g gate) (*gateWatc
 	}
 }
 
-// awaitExit sends the exit code when the container stops running. An engine that does
-// not answer sends nothing: the polls will tell.
-func (d *Driver) awaitExit(ctx context.Context, id string, exited chan<- int) {
+// awaitExit sends when the container stops running. An engine that does not answer
+// sends nothing: the polls will tell.
+func (d *Driver) awaitExit(ctx context.Context, id string, exited chan<- struct{}) {
 	results, errs := d.cli.ContainerWait(ctx, id, container.WaitConditionNotRunning)
 	// Exactly one of the two delivers, when ctx ends at the latest.
 	select {
-	case r := <-results:
-		exited <- int(r.StatusCode)
+	case <-results:
+		exited <- struct{}{}
 	case <-errs:
 	}
 }
@@ -146,8 +147,7 @@ func (w *gateWatch) wait(ctx context.Context, probe <-chan struct{}, health bool
 		poll, expiry = w.poll.C, w.expiry.C
 	}
 	select {
-	case code := <-w.exited:
-		w.code = &code
+	case <-w.exited:
 	case <-w.monitor.C:
 	case <-poll:
 	case <-probe:
@@ -160,7 +160,7 @@ func (w *gateWatch) wait(ctx context.Context, probe <-chan struct{}, health bool
 }
 
 // judgeEnd decides about an instance that ended or was restarted.
-func (d *Driver) judgeEnd(ctx context.Context, c inspected, g gate, watch *gateWatch) (inspected, error) {
+func (d *Driver) judgeEnd(ctx context.Context, c inspected, g gate) (inspected, error) {
 	c, err := d.settleExit(ctx, c)
 	if err != nil {
 		return c, err
@@ -170,12 +170,12 @@ func (d *Driver) judgeEnd(ctx context.Context, c inspected, g gate, watch *gateW
 	}
 	f := &drivers.RolloutError{Reason: "Crashed"}
 	_, f.HealthOutput = d.healthOf(c, g.spec)
-	code := watch.exitCode(ctx, c)
+	code, oom := d.lastEnd(ctx, c)
 	if code != nil {
 		f.ExitCode = *code
 	}
 	switch {
-	case c.State.OOMKilled:
+	case oom:
 		f.Reason = "OOMKilled"
 		f.Message = fmt.Sprintf("instance %d was killed because it used more memory than its limit", c.ordinal)
 	case code != nil:
@@ -189,24 +189,33 @@ func (d *Driver) judgeEnd(ctx context.Context, c inspected, g gate, watch *gateW
 	return c, d.failed(ctx, c, f)
 }
 
-// exitCode is how the instance ended. The engine forgets it when it restarts one, so
-// then the code is that of the end that was seen or, in a loop of crashes, of the next.
-func (w *gateWatch) exitCode(ctx context.Context, c inspected) *int {
+// lastEnd is how the instance last ended. Once the engine has started it again, its
+// state tells nothing of that any more, and a wait's exit code may be the new life's
+// (0), so the engine's history of events is asked. code is nil when it is not known.
+func (d *Driver) lastEnd(ctx context.Context, c inspected) (code *int, oom bool) {
 	if !c.State.Running || c.State.Restarting {
-		return &c.State.ExitCode
+		return &c.State.ExitCode, c.State.OOMKilled
 	}
-	if w.code != nil {
-		return w.code
+	ctx, cancel := context.WithTimeout(ctx, d.cfg.PingTimeout)
+	defer cancel()
+	// Up to the start of the present life, by the engine's own clock, so that the
+	// stream ends by itself.
+	messages, errs := d.cli.Events(ctx, events.ListOptions{Since: c.Created, Until: c.State.StartedAt,
+		Filters: filters.NewArgs(filters.Arg("container", c.ID),
+			filters.Arg("event", string(events.ActionDie)), filters.Arg("event", string(events.ActionOOM)))})
+	killing := false
+	for {
+		select {
+		case m := <-messages:
+			if m.Action == events.ActionOOM {
+				killing = true
+			} else if n, err := strconv.Atoi(m.Actor.Attributes["exitCode"]); err == nil {
+				code, oom, killing = &n, killing, false
+			}
+		case <-errs:
+			return code, oom || killing
+		}
 	}
-	timer := time.NewTimer(time.Second)
-	defer timer.Stop()
-	select {
-	case code := <-w.exited:
-		return &code
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	return nil
 }
 
 // settleExit reads a killed container again: the kernel's account of an OOM kill can
