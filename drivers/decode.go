@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -64,6 +66,9 @@ func unreadable(data []byte) string {
 	var raw json.RawMessage
 	err := json.Unmarshal(data, &raw)
 	if err == nil {
+		if hasLoneSurrogate(data) {
+			return "a \\u escape is half of a surrogate pair, which is no character"
+		}
 		return ""
 	}
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
@@ -78,6 +83,33 @@ func unreadable(data []byte) string {
 func position(data []byte, offset int64) (line, column int) {
 	before := data[:max(0, min(int(offset)-1, len(data)))]
 	return 1 + bytes.Count(before, []byte("\n")), len(before) - bytes.LastIndexByte(before, '\n')
+}
+
+// hasLoneSurrogate finds what encoding/json would replace without a word. data is valid
+// JSON.
+func hasLoneSurrogate(data []byte) bool {
+	for i := 0; i < len(data); i++ {
+		if data[i] != '\\' {
+			continue
+		}
+		if i++; data[i] != 'u' {
+			continue
+		}
+		switch unit := escaped(data[i:]); {
+		case !utf16.IsSurrogate(unit):
+		case data[i+5] == '\\' && data[i+6] == 'u' && utf16.DecodeRune(unit, escaped(data[i+6:])) != utf8.RuneError:
+			i += 6
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// escaped reads the code unit of an escape that begins with 'u'.
+func escaped(data []byte) rune {
+	unit, _ := strconv.ParseUint(string(data[1:5]), 16, 16)
+	return rune(unit)
 }
 
 // kind is the type of a JSON value, as a message names it.

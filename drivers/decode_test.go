@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,16 @@ func TestDecodeSpec(t *testing.T) {
 	}
 }
 
+func TestDecodeSpecReadsEscapes(t *testing.T) {
+	s, err := DecodeSpec([]byte(`{"args":["\ud83d\ude00\u00e9","\\ud800","\uFFFD"]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"😀é", `\ud800`, "\ufffd"}; !slices.Equal(s.Args, want) {
+		t.Errorf("got %q, want %q", s.Args, want)
+	}
+}
+
 func TestDecodeSpecRefuses(t *testing.T) {
 	tests := []struct {
 		name, data string
@@ -44,6 +55,10 @@ func TestDecodeSpecRefuses(t *testing.T) {
 		{"trailing comma", `{"name":"a",}`, one("", "line 1, column 13")},
 		{"byte order mark", "\ufeff{}", one("", "not valid JSON at line 1")},
 		{"not UTF-8", "{\"name\":\"\xff\"}", one("", "not valid UTF-8")},
+		{"half a surrogate pair", `{"name":"\ud800"}`, one("", "half of a surrogate pair")},
+		{"other half", `{"name":"\udc00\ud800"}`, one("", "half of a surrogate pair")},
+		{"two first halves", `{"name":"\ud800\ud800"}`, one("", "half of a surrogate pair")},
+		{"half before another escape", `{"name":"\ud800\n"}`, one("", "half of a surrogate pair")},
 		{"too large", `"` + strings.Repeat("a", MaxSpecBytes) + `"`, one("", "at most 262144 are allowed")},
 		{"deep", strings.Repeat(`{"a":`, 40) + "1" + strings.Repeat("}", 40), one("", "nested more than 32 deep")},
 		{"very deep", strings.Repeat("[", 100_000), one("", "not valid JSON")},
