@@ -227,6 +227,7 @@ func (l *lane) enqueue(ctx context.Context, c *copyState, stream int, at time.Ti
 	c.read[stream].advance(at, 1)
 	if len(seg.entries) == 0 {
 		seg.first = c.read[stream]
+		seg.entries = l.f.s.buffers.get()
 	} else {
 		seg.entries = append(seg.entries, ',')
 	}

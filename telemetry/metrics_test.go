@@ -12,7 +12,7 @@ import (
 )
 
 // counterValue is the sum of a metric's series.
-func counterValue(t *testing.T, m *Metrics, name string) float64 {
+func counterValue(t testing.TB, m *Metrics, name string) float64 {
 	t.Helper()
 	families, err := m.registry.Gather()
 	if err != nil {

@@ -204,6 +204,7 @@ func (l *lane) settle(seg *segment, sequence uint64) {
 		}
 	}
 	l.mu.Unlock()
+	l.f.s.buffers.put(seg.entries)
 	signal(l.room)
 	l.f.stored.Store(true)
 	m := l.f.s.cfg.Metrics
@@ -279,10 +280,14 @@ func (l *lane) message(seg *segment) (*nats.Msg, error) {
 		data = append(data, seg.entries...)
 		data = append(data, "]}"...)
 	}
-	e, err := subjects.NewEvent(l.f.w.Source(), subjects.TypeLog, l.f.w.ID(), data, nil)
+	e, err := subjects.NewEvent(l.f.w.Source(), subjects.TypeLog, l.f.w.ID(), nil, nil)
 	if err != nil {
 		return nil, err
 	}
+	// Not through NewEvent, which checks that it is JSON: at the rate of logs that would
+	// take longer than writing it.
+	e.DataEncoded = data
+	e.SetDataContentType("application/json")
 	e.SetID(seg.id(l.f.w.ID(), l.ordinal))
 	return subjects.Encode(l.subject, e)
 }

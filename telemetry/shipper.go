@@ -28,6 +28,7 @@ type Shipper struct {
 	closing          chan struct{}
 	opens            chan struct{}
 	statuses         chan nats.Status
+	buffers          buffers
 
 	mu      sync.Mutex
 	closed  bool
