@@ -93,11 +93,11 @@ func (w busyboxWorkloads) Serves(name, body string) *drivers.WorkloadSpec {
 }
 
 func (w busyboxWorkloads) Fetches(name, host string) *drivers.WorkloadSpec {
-	// A static busybox cannot resolve names by the C library, but its nslookup asks the
+	// A static busybox cannot resolve names by the C library (nor use -T), but its nslookup asks the
 	// network's DNS server itself.
 	return w.script(name,
 		"until ip=$(nslookup -type=a "+host+" 127.0.0.11 2>/dev/null | sed -n '/^Name:/,$s/^Address: *//p' | head -n 1) && [ -n \"$ip\" ] &&",
-		"got=$(wget -q -T 2 -O - http://$ip:8080/ 2>/dev/null); do sleep 0.1; done; echo \"got=$got\"", rest)
+		"got=$(wget -q -O - http://$ip:8080/ 2>/dev/null); do sleep 0.1; done; echo \"got=$got\"", rest)
 }
 
 func (w busyboxWorkloads) Becomes(name, kind string, after time.Duration) *drivers.WorkloadSpec {
