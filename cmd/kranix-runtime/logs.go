@@ -94,52 +94,49 @@ func (a *app) logs(ctx context.Context, b *bus, w subjects.Workload, q logQuery,
 	if err != nil {
 		return exitWith(exitUsage, err)
 	}
+	p := &logPrinter{app: a, query: q, start: start}
+	p.multiple = p.severalInstances(ctx, b, w)
 	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverAllPolicy}
-	if !start.IsZero() {
+	if q.tail >= 0 {
+		last, err := p.tail(ctx, b, filter)
+		if err != nil {
+			return err
+		}
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, last+1
+	} else if !start.IsZero() {
 		// A line is stored after it was written, so its batch is not older than it.
 		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &start
 	}
-	r, err := b.openReplay(ctx, subjects.StreamLogs, cfg)
-	if err != nil {
-		return err
-	}
-	defer r.close()
-	empty := r.stored == 0
-	if empty && !q.follow {
-		if err := a.noLogs(ctx, b, w, q); err != nil {
-			return err
-		}
-	}
-	p := &logPrinter{app: a, query: q, start: start, tails: map[string][]logLine{}}
-	p.multiple = p.severalInstances(ctx, b, w)
-	// The past, of which only the tail may be wanted, then the present.
-	for {
-		msg, err := r.next(ctx, false)
+	if q.tail < 0 || q.follow {
+		r, err := b.openReplay(ctx, subjects.StreamLogs, cfg)
 		if err != nil {
 			return err
 		}
-		if msg == nil {
-			break
-		}
-		if err := p.batch(msg, q.tail >= 0); err != nil {
-			return err
+		defer r.close()
+		for {
+			msg, err := r.next(ctx, q.follow)
+			if err != nil && ctx.Err() != nil && q.follow {
+				return nil // following ends when the user says so
+			}
+			if err != nil {
+				return err
+			}
+			if msg == nil {
+				break
+			}
+			lines, err := p.lines(msg)
+			if err != nil {
+				return err
+			}
+			if err := p.print(lines); err != nil {
+				return err
+			}
 		}
 	}
-	if err := p.flush(); err != nil || !q.follow {
-		return err
+	if p.printed {
+		return nil
 	}
-	for {
-		msg, err := r.next(ctx, true)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := p.batch(msg, false); err != nil {
-			return err
-		}
-	}
+	return a.noLogs(ctx, b, w, q)
 }
 
 // noLogs tells a workload that wrote nothing from one that is not there.
@@ -160,9 +157,11 @@ type logPrinter struct {
 	query    logQuery
 	start    time.Time
 	multiple bool
-	// tails are the last lines of each instance, in the order they are stored.
-	tails map[string][]logLine
-	order []string
+	// kept are lines of several instances that are to be sorted.
+	kept    []logLine
+	printed bool
+	// unfinished is the copy of an instance whose line was cut and goes on.
+	unfinished string
 }
 
 func (p *logPrinter) severalInstances(ctx context.Context, b *bus, w subjects.Workload) bool {
@@ -173,18 +172,19 @@ func (p *logPrinter) severalInstances(ctx context.Context, b *bus, w subjects.Wo
 	return err != nil || len(statuses) != 1 || statuses[0].Desired > 1
 }
 
-func (p *logPrinter) batch(msg jetstream.Msg, keep bool) error {
+// lines are the wanted lines of a message.
+func (p *logPrinter) lines(msg jetstream.Msg) ([]logLine, error) {
 	s, err := subjects.Parse(msg.Subject())
 	if err != nil {
-		return fmt.Errorf("read logs: %w", err)
+		return nil, fmt.Errorf("read logs: %w", err)
 	}
 	e, err := subjects.Decode(msg.Headers(), msg.Data())
 	if err != nil {
-		return fmt.Errorf("read logs: %w", err)
+		return nil, fmt.Errorf("read logs: %w", err)
 	}
 	var data subjects.LogData
 	if err := json.Unmarshal(e.Data(), &data); err != nil {
-		return fmt.Errorf("read logs: %w", err)
+		return nil, fmt.Errorf("read logs: %w", err)
 	}
 	base := logLine{
 		Workload: s.Workload.ID(), Backend: s.Workload.Backend, Node: s.Workload.Node, Instance: data.Instance, InstanceID: data.InstanceID,
@@ -203,36 +203,13 @@ func (p *logPrinter) batch(msg jetstream.Msg, keep bool) error {
 		l.Time, l.Stream, l.Line, l.Base64, l.Truncated = entry.Time, entry.Stream, &entry.Line, entry.Base64, entry.Truncated
 		lines = append(lines, l)
 	}
-	if keep {
-		p.keep(msg.Subject(), lines)
-		return nil
-	}
-	return p.print(lines)
+	return lines, nil
 }
 
-// keep remembers the last lines of a subject.
-func (p *logPrinter) keep(subject string, lines []logLine) {
-	if _, ok := p.tails[subject]; !ok {
-		p.order = append(p.order, subject)
-	}
-	tail := append(p.tails[subject], lines...)
-	if over := len(tail) - p.query.tail; over > 0 {
-		tail = slices.Clone(tail[over:])
-	}
-	p.tails[subject] = tail
-}
+// copy names the engine's copy of an instance and the output a line is of.
+func (l logLine) copy() string { return l.Node + "/" + l.InstanceID + "/" + l.Stream }
 
-// flush prints what was kept, in order of time.
-func (p *logPrinter) flush() error {
-	var all []logLine
-	for _, subject := range p.order {
-		all = append(all, p.tails[subject]...)
-	}
-	clear(p.tails)
-	slices.SortStableFunc(all, func(a, b logLine) int { return a.when().Compare(b.when()) })
-	return p.print(all)
-}
-
+// when is where a line belongs among those of other instances.
 func (l logLine) when() time.Time {
 	if l.Gap != nil {
 		return l.Gap.From
@@ -241,6 +218,7 @@ func (l logLine) when() time.Time {
 }
 
 func (p *logPrinter) print(lines []logLine) error {
+	p.printed = p.printed || len(lines) > 0
 	if p.query.output == formatJSON {
 		for _, l := range lines {
 			if err := writeLine(p.app.stdout, l); err != nil {
@@ -261,23 +239,35 @@ func (p *logPrinter) print(lines []logLine) error {
 			}
 			continue
 		}
-		if p.multiple {
-			out.WriteString(strconv.Itoa(l.Instance) + " | ")
+		if p.unfinished != l.copy() {
+			if p.unfinished != "" {
+				out.WriteByte('\n')
+			}
+			p.prefix(&out, l)
 		}
-		if p.query.timestamps {
-			out.WriteString(l.Time.UTC().Format("2006-01-02T15:04:05.000000000Z") + " ")
-		}
+		p.unfinished = ""
 		if len(l.Base64) > 0 {
 			out.Write(l.Base64)
 		} else {
 			out.WriteString(*l.Line)
 		}
-		if !l.Truncated {
-			out.WriteByte('\n')
+		if l.Truncated {
+			p.unfinished = l.copy() // the next line of this copy goes on here
+			continue
 		}
+		out.WriteByte('\n')
 	}
 	_, err := out.WriteTo(p.app.stdout)
 	return err
+}
+
+func (p *logPrinter) prefix(out *bytes.Buffer, l logLine) {
+	if p.multiple {
+		out.WriteString(strconv.Itoa(l.Instance) + " | ")
+	}
+	if p.query.timestamps {
+		out.WriteString(l.Time.UTC().Format("2006-01-02T15:04:05.000000000Z") + " ")
+	}
 }
 
 func (p *logPrinter) declare(l logLine) error {
