@@ -134,7 +134,6 @@ type shipped struct {
 	// open is a line that goes on in the next entry.
 	open    []byte
 	entries []subjects.LogEntry
-	ids     map[string]bool
 }
 
 // shippedOf reads all messages of an instance and puts the lines together, by copy and

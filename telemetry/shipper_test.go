@@ -45,10 +45,10 @@ func TestShipperShipsInOrderWithStreamAndTime(t *testing.T) {
 	s := b.shipper(ShipperConfig{})
 	s.Track(web, e)
 	s.Track(web, e)
-	got := waitShipped(t, b, e, c0)
+	waitShipped(t, b, e, c0)
 	waitShipped(t, b, e, c1)
 	printMany(e, c0, 50, 50)
-	got = waitShipped(t, b, e, c0)
+	got := waitShipped(t, b, e, c0)
 	for i, l := range got.entries {
 		if want := start.Add(time.Duration(i/3) * time.Millisecond); !l.Time.Equal(want) || l.Stream != streamNames[i%2] {
 			t.Fatalf("entry %d is %+v, want time %s", i, l, want)
