@@ -84,7 +84,13 @@ func (s deploySchema) compare(path string, node any, goType reflect.Type) {
 	case reflect.Slice:
 		s.compare(path+"[]", schema["items"], goType.Elem())
 	case reflect.Map:
-		s.compare(path+"{}", schema["additionalProperties"], goType.Elem())
+		names, _ := schema["patternProperties"].(map[string]any)
+		if len(names) != 1 || schema["additionalProperties"] != false {
+			s.t.Errorf("%s: the schema does not say which names are allowed", path)
+		}
+		for _, name := range sortedKeys(names) {
+			s.compare(path+"{}", names[name], goType.Elem())
+		}
 	case reflect.Struct:
 		if goType != reflect.TypeFor[resource.Quantity]() {
 			s.compareFields(path, schema, goType)

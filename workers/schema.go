@@ -146,10 +146,8 @@ func (r *schemaReport) collect(e *jsonschema.ValidationError) {
 		}
 	case *kind.AdditionalProperties:
 		for _, field := range k.Properties {
-			r.add(drivers.FieldPath(path, field), "is not a field")
+			r.add(drivers.FieldPath(path, field), "is not a field, or not a name that is allowed here")
 		}
-	case *kind.PropertyNames:
-		r.add(drivers.FieldPath(path, k.Property), "is not a name that is allowed here")
 	default:
 		if len(e.Causes) == 0 {
 			r.add(path, describe(e.ErrorKind))
