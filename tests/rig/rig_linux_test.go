@@ -8,8 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 )
@@ -137,6 +140,9 @@ func TestDownLeavesAForeignProcessAlone(t *testing.T) {
 	if _, err := os.Stat(r.dockerDir()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("state folder after Down: %v, want it gone", err)
 	}
+	if _, err := os.Stat(r.Dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the rig's folder after Down: %v, want it gone", err)
+	}
 	if err := r.Down(t.Context()); err != nil {
 		t.Errorf("a second Down: %v, want nothing to do", err)
 	}
@@ -154,6 +160,41 @@ func TestDownKeepsAFolderThatIsNotTheRigs(t *testing.T) {
 	}
 	if _, err := os.Stat(precious); err != nil {
 		t.Errorf("a folder without the rig's state: %v, want it untouched", err)
+	}
+}
+
+// TestLockIsExclusive: the lock file is removed with the folder again and again, and
+// still nobody shares the lock.
+func TestLockIsExclusive(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "rig")
+	var inside, entered atomic.Int32
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 20 {
+				f, err := tryLock(filepath.Join(dir, "lock"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if f == nil {
+					runtime.Gosched()
+					continue
+				}
+				if inside.Add(1) != 1 {
+					t.Error("two have the lock")
+				}
+				entered.Add(1)
+				inside.Add(-1)
+				_ = os.Remove(f.Name())
+				f.Close()
+			}
+		})
+	}
+	all.Wait()
+	if entered.Load() == 0 {
+		t.Error("nobody got the lock")
 	}
 }
 

@@ -56,29 +56,58 @@ func (r *Rig) writeState(s *state) error {
 }
 
 // lock keeps two rigs from starting or stopping an engine at a time. The returned
-// function releases it.
+// function releases it, and removes the state folder when nothing is in it any more.
 func (r *Rig) lock(ctx context.Context) (func(), error) {
-	if err := os.MkdirAll(r.Dir, 0o755); err != nil {
-		return nil, fmt.Errorf("make state folder: %w", err)
-	}
-	f, err := os.OpenFile(filepath.Join(r.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open lock: %w", err)
-	}
+	path := filepath.Join(r.Dir, "lock")
 	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
+		f, err := tryLock(path)
+		if err != nil {
+			return nil, err
 		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			f.Close()
-			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+		if f != nil {
+			return func() {
+				if _, err := os.Stat(r.dockerDir()); errors.Is(err, fs.ErrNotExist) {
+					// Others wait for this very file: they find it gone and start over. A
+					// folder with anything else in it stays.
+					_ = os.Remove(path)
+					_ = os.Remove(r.Dir)
+				}
+				f.Close()
+			}, nil
 		}
 		if err := wait(ctx, 100*time.Millisecond); err != nil {
-			f.Close()
 			return nil, fmt.Errorf("wait for another rig: %w", err)
 		}
 	}
+}
+
+// tryLock returns nil when someone else has the lock.
+func tryLock(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("make state folder: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if errors.Is(err, fs.ErrNotExist) { // the folder was just removed
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err != nil && !errors.Is(err, syscall.EWOULDBLOCK) {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	if err == nil {
+		// The lock of a file that was removed meanwhile keeps nobody out.
+		mine, mineErr := f.Stat()
+		there, thereErr := os.Stat(path)
+		if mineErr == nil && thereErr == nil && os.SameFile(mine, there) {
+			return f, nil
+		}
+	}
+	f.Close()
+	return nil, nil
 }
 
 // process identifies a process beyond the reuse of its number.
