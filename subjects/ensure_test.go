@@ -306,6 +306,35 @@ func TestEnsureConcurrently(t *testing.T) {
 	}
 }
 
+// late is a client that looks for each stream before another process has made it.
+type late struct {
+	jetstream.JetStream
+	looked map[string]bool
+}
+
+func (l late) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	// Once to find the differences and once to make the stream.
+	for _, look := range []string{"first " + name, "second " + name} {
+		if !l.looked[look] {
+			l.looked[look] = true
+			return nil, jetstream.ErrStreamNotFound
+		}
+	}
+	return l.JetStream.Stream(ctx, name)
+}
+
+func TestEnsureComesSecond(t *testing.T) {
+	js := ensured(t)
+	larger := testSettings()
+	larger.LogBytes = 64 << 20
+	if err := Ensure(t.Context(), late{js, map[string]bool{}}, larger); err != nil {
+		t.Fatal(err)
+	}
+	if differences, err := Differences(t.Context(), js, larger); err != nil || len(differences) > 0 {
+		t.Errorf("differences %v, %v", differences, err)
+	}
+}
+
 func TestEnsureInADomain(t *testing.T) {
 	s := startServer(t, func(o *server.Options) { o.JetStreamDomain = "hub" })
 	for _, settings := range []Settings{{Domain: "hub"}, {APIPrefix: "$JS.hub.API"}} {
