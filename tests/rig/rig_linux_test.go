@@ -172,7 +172,7 @@ func TestLockIsExclusive(t *testing.T) {
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
-			for range 20 {
+			for range 200 {
 				f, err := tryLock(filepath.Join(dir, "lock"))
 				if err != nil {
 					t.Error(err)
@@ -186,6 +186,9 @@ func TestLockIsExclusive(t *testing.T) {
 					t.Error("two have the lock")
 				}
 				entered.Add(1)
+				for range 50 { // time for another to try
+					runtime.Gosched()
+				}
 				inside.Add(-1)
 				_ = os.Remove(f.Name())
 				f.Close()
