@@ -44,6 +44,12 @@ func (a *app) connect(ctx context.Context) (*bus, error) {
 		nats.Timeout(5*time.Second),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(500*time.Millisecond),
+		// A command that is stored is carried out whoever listens: waiting goes on.
+		nats.DisconnectErrHandler(func(nc *nats.Conn, _ error) {
+			if !nc.IsClosed() {
+				fmt.Fprintln(a.stderr, "the connection to NATS is lost; waiting for it to come back")
+			}
+		}),
 	)
 	nc, err := nats.Connect(url, opts...)
 	if err != nil {

@@ -144,8 +144,8 @@ func (p *progress) show(o observation) {
 		p.draw()
 		return
 	}
-	if o.data.Progress != nil && !fresh {
-		if time.Since(p.pulled) < pullEvery {
+	if phase == string(drivers.PhasePulling) {
+		if !fresh && time.Since(p.pulled) < pullEvery {
 			return
 		}
 		p.pulled = time.Now()

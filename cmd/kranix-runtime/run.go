@@ -124,15 +124,22 @@ func (a *app) run(ctx context.Context, l *config.Loaded, hints bool) (err error)
 	if err := notify(a.host, "READY=1"); err != nil {
 		log.Warn("systemd not told that the runtime is ready", "error", err)
 	}
-	err = a.work(ctx, w, t)
+	err = a.work(ctx, w, t, log)
 	log.Info("stopped; workloads keep running")
 	return err
 }
 
 // work runs the worker until ctx ends or the metrics endpoint fails.
-func (a *app) work(ctx context.Context, w *workers.Worker, t *telemetryParts) error {
+func (a *app) work(ctx context.Context, w *workers.Worker, t *telemetryParts, log *slog.Logger) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	stopping := context.AfterFunc(ctx, func() {
+		log.Info("draining; a second signal ends the process at once")
+		if err := notify(a.host, "STOPPING=1"); err != nil {
+			log.Warn("systemd not told that the runtime is stopping", "error", err)
+		}
+	})
+	defer stopping()
 	go func() { // ends with t.close, which follows
 		if err := <-t.failed; err != nil {
 			cancel(err)
