@@ -45,6 +45,8 @@ type rollout struct {
 	// objects and records are what existed when the attempt began.
 	objects []object
 	records []record
+	// started are the instances, all passed, where none had to make way.
+	started []inspected
 	// touched says that something may have been made.
 	touched bool
 
@@ -188,8 +190,12 @@ func (r *rollout) conclude(ctx context.Context, err error) error {
 	return r.rollBack(ctx, err)
 }
 
-// finish removes what the new state does not want, and reads the result.
+// finish removes what the new state does not want, and reads the result. A first deploy
+// leaves nothing to remove and has just read all there is.
 func (r *rollout) finish(ctx context.Context) (*drivers.WorkloadStatus, error) {
+	if len(r.objects) == 0 && len(r.records) == 0 && len(r.started) == 1 && r.spec.PreDeploy == nil {
+		return r.d.assemble(r.spec.ID(), r.started, nil), nil
+	}
 	objects, records, err := r.d.survey(ctx, r.spec.ID())
 	if err != nil {
 		return nil, err
@@ -210,7 +216,8 @@ func (r *rollout) finish(ctx context.Context) (*drivers.WorkloadStatus, error) {
 			return nil, err
 		}
 	}
-	if err := r.d.settleRecord(ctx, r.spec, r.cmd, r.revision, stay, records); err != nil {
+	records, err = r.d.settleRecord(ctx, r.spec, r.cmd, r.revision, stay, records)
+	if err != nil {
 		return nil, err
 	}
 	if attachedToShared(leave) {
@@ -220,9 +227,6 @@ func (r *rollout) finish(ctx context.Context) (*drivers.WorkloadStatus, error) {
 	}
 	all, err := r.d.inspectAll(ctx, stay)
 	if err != nil {
-		return nil, err
-	}
-	if records, err = r.d.records(ctx, r.spec.ID()); err != nil {
 		return nil, err
 	}
 	return r.d.assemble(r.spec.ID(), all, records), nil

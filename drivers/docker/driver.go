@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"sync"
+	"time"
 
 	"github.com/docker/docker/api/types/versions"
 	"github.com/docker/docker/client"
@@ -76,7 +78,7 @@ func New(ctx context.Context, env drivers.Environment, cfg Config) (*Driver, err
 // and engine allow. The library's own negotiation cannot be bounded from above, and
 // done lazily it turns a dead engine into a confusing version error.
 func connect(ctx context.Context, cfg Config) (*client.Client, error) {
-	opts := []client.Opt{client.WithHost(cfg.Host)}
+	opts := []client.Opt{client.WithHTTPClient(newHTTPClient()), client.WithHost(cfg.Host)}
 	if cfg.Dial != nil {
 		opts = append(opts, client.WithDialContext(func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return cfg.Dial(ctx)
@@ -99,11 +101,22 @@ func connect(ctx context.Context, cfg Config) (*client.Client, error) {
 			version = bound
 		}
 	}
+	opts[0] = client.WithHTTPClient(newHTTPClient())
 	cli, err := client.NewClientWithOpts(append(opts, client.WithVersion(version))...)
 	if err != nil {
 		return nil, &drivers.Error{Class: drivers.ErrInvalidSpec, Op: "configure docker", Err: err}
 	}
 	return cli, nil
+}
+
+// newHTTPClient keeps as many idle connections as the driver makes calls at a time: the
+// library's own client keeps two, and dials again for each further one.
+func newHTTPClient() *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{MaxIdleConns: 2 * parallelCalls, MaxIdleConnsPerHost: 2 * parallelCalls,
+			IdleConnTimeout: 30 * time.Second},
+		CheckRedirect: client.CheckRedirect,
+	}
 }
 
 // Close ends the driver's goroutines and connections and waits for them. Workloads are

@@ -68,50 +68,51 @@ func newestLabels(objects []object, records []record) map[string]string {
 }
 
 // settleRecord makes the labels tell what spec asks for: it writes a record when the
-// instances' labels do not, and removes those that are not needed any more. objects are
-// the instances that stay.
-func (d *Driver) settleRecord(ctx context.Context, spec *drivers.WorkloadSpec, cmd drivers.Command, revision string, objects []object, records []record) error {
+// instances' labels do not, removes those that are not needed any more, and returns
+// what is left. objects are the instances that stay.
+func (d *Driver) settleRecord(ctx context.Context, spec *drivers.WorkloadSpec, cmd drivers.Command, revision string, objects []object, records []record) ([]record, error) {
 	encoded, err := encodeSpec(spec)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	keep := ""
+	var keep []record
 	if labels := newestLabels(objects, nil); labels[drivers.LabelSpec] != encoded {
-		keep = recordName(spec, cmd.Sequence)
 		labels := ownerLabels(d.env.Node, spec, cmd, roleRecord)
 		labels[drivers.LabelSpec], labels[drivers.LabelRevision] = encoded, revision
-		if err := d.writeRecord(ctx, keep, labels, records); err != nil {
-			return err
+		r := record{name: recordName(spec, cmd.Sequence), workloadID: spec.ID(), sequence: cmd.Sequence, labels: labels}
+		if err := d.writeRecord(ctx, r, records); err != nil {
+			return nil, err
 		}
+		keep = append(keep, r)
 	}
 	for _, r := range records {
-		if r.name == keep {
+		if len(keep) > 0 && keep[0].name == r.name {
 			continue
 		}
 		if err := d.removeVolume(ctx, r.name); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return keep, nil
 }
 
-func (d *Driver) writeRecord(ctx context.Context, name string, labels map[string]string, existing []record) error {
-	for _, r := range existing {
+func (d *Driver) writeRecord(ctx context.Context, r record, existing []record) error {
+	for _, e := range existing {
 		switch {
-		case r.name != name:
-		case r.labels[drivers.LabelSpec] == labels[drivers.LabelSpec]:
+		case e.name != r.name:
+		case e.labels[drivers.LabelSpec] == r.labels[drivers.LabelSpec]:
 			return nil
 		default:
 			// Without a command every deploy has the sequence 0, and so the same name.
-			if err := d.removeVolume(ctx, name); err != nil {
+			if err := d.removeVolume(ctx, r.name); err != nil {
 				return err
 			}
 		}
 	}
 	ctx, cancel := d.callContext(ctx)
 	defer cancel()
-	if _, err := d.cli.VolumeCreate(ctx, volume.CreateOptions{Name: name, Labels: labels}); err != nil {
-		return classify("record what "+labels[drivers.LabelWorkload]+" is to be", err)
+	if _, err := d.cli.VolumeCreate(ctx, volume.CreateOptions{Name: r.name, Labels: r.labels}); err != nil {
+		return classify("record what "+r.workloadID+" is to be", err)
 	}
 	return nil
 }

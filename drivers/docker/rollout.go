@@ -66,10 +66,17 @@ func (r *rollout) startTogether(ctx context.Context, ordinals []int) error {
 		r.reportUp(started)
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	for i, c := range started {
-		g.Go(func() error { return r.gate(ctx, c, !made[i].up()) })
+	for i := range started {
+		g.Go(func() (err error) {
+			started[i], err = r.gate(ctx, started[i], !made[i].up())
+			return err
+		})
 	}
-	return g.Wait() //nolint:wrapcheck // the gate's errors say what they are about
+	if err := g.Wait(); err != nil {
+		return err //nolint:wrapcheck // the gate's errors say what they are about
+	}
+	r.started = started
+	return nil
 }
 
 func (r *rollout) allUp(ordinals []int) bool {
@@ -123,9 +130,8 @@ func (r *rollout) completed(ctx context.Context, o object) (inspected, bool) {
 	return inspected{object: o, InspectResponse: c}, true
 }
 
-func (r *rollout) gate(ctx context.Context, c inspected, fresh bool) error {
-	_, err := r.d.pass(ctx, c, gate{spec: r.spec, monitor: r.spec.Monitor(), health: true, fresh: fresh})
-	return err
+func (r *rollout) gate(ctx context.Context, c inspected, fresh bool) (inspected, error) {
+	return r.d.pass(ctx, c, gate{spec: r.spec, monitor: r.spec.Monitor(), health: true, fresh: fresh})
 }
 
 // replace swaps the instances for those of the wanted revision, some at a time.
@@ -169,7 +175,7 @@ func (r *rollout) replaceOne(ctx context.Context, ordinal int) error {
 	if err != nil {
 		return err
 	}
-	if err := r.gate(ctx, c, !o.up()); err != nil {
+	if _, err := r.gate(ctx, c, !o.up()); err != nil {
 		return err
 	}
 	if stopFirst {
