@@ -124,8 +124,8 @@ func TestPolicyValidate(t *testing.T) {
 		{"paths", Policy{AllowedHostPaths: []string{"srv", "/a/../b", "", "/a\x00"}, AllowedDevices: []string{"/etc"}}, []fault{
 			{"allowed_host_paths[0]", "absolute"}, {"allowed_host_paths[1]", "absolute"}, {"allowed_host_paths[2]", "absolute"}, {"allowed_host_paths[3]", "absolute"},
 			{"allowed_devices[0]", "below /dev"}}},
-		{"words", Policy{AllowedCapabilities: []string{"NET_ADMN"}, AllowedSysctls: []string{"net", "a*b", "net/*"}}, []fault{
-			{"allowed_capabilities[0]", `did you mean "NET_ADMIN"?`}, {"allowed_sysctls[0]", "such as"}, {"allowed_sysctls[1]", "such as"}, {"allowed_sysctls[2]", "such as"}}},
+		{"words", Policy{AllowedCapabilities: []string{"NET_ADMN"}, AllowedSysctls: []string{"net", "a*b", "net/*", "net.ipv4*"}}, []fault{
+			{"allowed_capabilities[0]", `did you mean "NET_ADMIN"?`}, {"allowed_sysctls[0]", "such as"}, {"allowed_sysctls[1]", "such as"}, {"allowed_sysctls[2]", "such as"}, {"allowed_sysctls[3]", "such as"}}},
 		{"registries", Policy{AllowedRegistries: []string{"https://ghcr.io", "ghcr.io/*", "", "acme", "ghcr.io/a:1"}}, []fault{
 			{"allowed_registries[0]", "want a host"}, {"allowed_registries[1]", "want a host"}, {"allowed_registries[2]", "want a host"},
 			{"allowed_registries[3]", "want a host"}, {"allowed_registries[4]", "want a host"}}},
