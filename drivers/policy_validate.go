@@ -28,8 +28,7 @@ func (p Policy) Validate() error {
 		}
 	}
 	for i, s := range p.AllowedSysctls {
-		name, wild := strings.CutSuffix(s, "*")
-		if !isSysctl(name) && !(wild && (name == "" || strings.HasSuffix(name, ".") && isSysctl(name+"x"))) {
+		if !isSysctlPattern(s) {
 			f.add(IndexPath("allowed_sysctls", i), "want a name such as net.core.somaxconn, or net.* for all below, got %s", quote(s))
 		}
 	}
@@ -60,4 +59,14 @@ func isRegistryPrefix(s string) bool {
 	}
 	ref, err := parseImage(s + "/x")
 	return err == nil && ref.tag == "" && ref.digest == ""
+}
+
+// isSysctlPattern accepts a name, "*", and "net.*"; "net.ipv4*" would allow more than it
+// seems to.
+func isSysctlPattern(s string) bool {
+	prefix, wild := strings.CutSuffix(s, "*")
+	if !wild {
+		return isSysctl(s)
+	}
+	return prefix == "" || strings.HasSuffix(prefix, ".") && isSysctl(prefix+"x")
 }
