@@ -13,9 +13,10 @@ type ConsumerOptions struct {
 	// fast a dead worker is noticed.
 	AckWait time.Duration
 	// InactiveThreshold is when the server removes the consumer of a node that asks for
-	// nothing. It must not be below the age of commands, which is its default: then
-	// every command the consumer had acknowledged is gone too, and a node that comes
-	// back later starts anew and misses nothing. Below 0 is never. The consumer of a
+	// nothing, so that nodes which are gone for good leave nothing behind. It is
+	// DefaultCommandAge when 0 and never when below 0. It must not be below
+	// Settings.CommandAge: then every command the consumer had acknowledged is gone too,
+	// and a node that comes back later starts anew and misses nothing. The consumer of a
 	// pool is never removed.
 	InactiveThreshold time.Duration
 }
