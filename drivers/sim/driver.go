@@ -189,7 +189,7 @@ func (d *Driver) Restart(ctx context.Context, workloadID string) error {
 		}
 	}
 	for _, c := range cs {
-		if err := d.gate(ctx, c, c.Spec.Monitor()); err != nil {
+		if err := d.gate(ctx, c, gateOf(c.Spec)); err != nil {
 			return err
 		}
 	}

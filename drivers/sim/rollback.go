@@ -98,7 +98,7 @@ func (r *rollout) putBack(ctx context.Context) (bool, error) {
 		errs = append(errs, r.driver.start(ctx, c))
 	}
 	for _, c := range target {
-		errs = append(errs, r.driver.gate(ctx, c, c.Spec.Monitor()))
+		errs = append(errs, r.driver.gate(ctx, c, gate{monitor: min(c.Spec.Monitor(), drivers.DefaultMonitor)}))
 	}
 	// What is left are halves of rollouts that never became good.
 	for _, c := range rest {

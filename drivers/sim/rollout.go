@@ -90,7 +90,7 @@ func (r *rollout) deploy(ctx context.Context) (err error) {
 	// interrupted before it could look.
 	for i := range wanted {
 		if c := r.instance(i); c != nil {
-			if err := r.driver.gate(ctx, c, r.spec.Monitor()); err != nil {
+			if err := r.driver.gate(ctx, c, gateOf(r.spec)); err != nil {
 				return err
 			}
 		}
@@ -151,7 +151,7 @@ func (r *rollout) replace(ctx context.Context, batch []int, last bool) error {
 		r.reportStarted()
 	}
 	for _, c := range fresh {
-		if err := r.driver.gate(ctx, c, r.spec.Monitor()); err != nil {
+		if err := r.driver.gate(ctx, c, gateOf(r.spec)); err != nil {
 			return err
 		}
 	}

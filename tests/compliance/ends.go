@@ -27,7 +27,7 @@ func exitCode(r *run) {
 	s = r.spec(s)
 	r.deploy(s)
 	st := r.wantPhase(s.ID(), drivers.PhaseFailed)
-	in := st.Instances[0]
+	in := r.one(st)
 	if in.ExitCode == nil || *in.ExitCode != 5 || in.OOMKilled || in.FinishedAt == "" || in.Phase != drivers.PhaseFailed {
 		r.Errorf("want exit code 5, got %+v", in)
 	}
@@ -76,7 +76,7 @@ func attempts(r *run) {
 	s = r.spec(s)
 	r.deploy(s)
 	st := r.wantPhase(s.ID(), drivers.PhaseFailed)
-	if in := st.Instances[0]; in.Restarts != 1 || in.ExitCode == nil || *in.ExitCode != 4 {
+	if in := r.one(st); in.Restarts != 1 || in.ExitCode == nil || *in.ExitCode != 4 {
 		r.Errorf("want failed with code 4 after one restart, got %+v", in)
 	}
 }
@@ -92,7 +92,7 @@ func outOfMemory(r *run) {
 	s = r.spec(s)
 	r.deploy(s)
 	st := r.wantPhase(s.ID(), drivers.PhaseFailed)
-	if in := st.Instances[0]; !in.OOMKilled {
+	if in := r.one(st); !in.OOMKilled {
 		r.Errorf("want an OOM kill, got %+v", in)
 	}
 	// A rollout that fails for it says so too.

@@ -25,7 +25,7 @@ func (r *run) healthy(kind string) {
 	if took := time.Since(began); took < after {
 		r.Errorf("want the deploy to wait %s for the check, took %s", after, took)
 	}
-	if st.Phase != drivers.PhaseHealthy || st.Ready != 1 || st.Instances[0].Phase != drivers.PhaseHealthy {
+	if st.Phase != drivers.PhaseHealthy || st.Ready != 1 || r.one(st).Phase != drivers.PhaseHealthy {
 		r.Errorf("want healthy, got %+v", st)
 	}
 }

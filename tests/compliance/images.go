@@ -48,7 +48,10 @@ func brokenImageUpdate(r *run) {
 func images(r *run) {
 	m, ok := r.d.(drivers.ImageManager)
 	if !ok {
-		return // InterfacesAreDeclared says whether that is right
+		if r.h.Features.Images {
+			r.Errorf("images are declared and the driver of %s does not manage them", r.d.Backend())
+		}
+		return
 	}
 	s := r.spec(r.h.Workloads.Sleeper("web", 1))
 	st := r.deploy(s)

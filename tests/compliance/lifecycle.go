@@ -160,7 +160,7 @@ func closeLeaves(r *run) {
 		r.Errorf("close: %v", err)
 	}
 	r.d = r.open()
-	if again := r.instance(s.ID()); again.ID != first.ID || again.StartedAt != first.StartedAt {
+	if again := r.instance(s.ID()); again.ID != first.ID || again.StartedAt != first.StartedAt || again.Phase != drivers.PhaseRunning {
 		r.Errorf("want %+v, got %+v", first, again)
 	}
 }

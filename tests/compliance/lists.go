@@ -147,14 +147,14 @@ func neighbour(r *run) {
 func concurrent(r *run) {
 	var wg sync.WaitGroup
 	for i := range 4 {
+		s := r.spec(r.h.Workloads.Ticks(fmt.Sprintf("web-%d", i)))
 		wg.Go(func() {
-			s := r.spec(r.h.Workloads.Ticks(fmt.Sprintf("web-%d", i)))
 			for range 2 {
 				if _, err := r.d.Deploy(r.command().on(r.timed()), s); err != nil {
 					r.Errorf("deploy %s: %v", s.ID(), err)
 				}
-				if _, err := r.d.GetStatus(r.timed(), s.ID()); err != nil {
-					r.Errorf("get status of %s: %v", s.ID(), err)
+				if st, err := r.d.GetStatus(r.timed(), s.ID()); err != nil || st.Ready != 1 {
+					r.Errorf("want %s ready, got %+v, %v", s.ID(), st, err)
 				}
 				if _, err := r.d.ListWorkloads(r.timed(), r.ns); err != nil {
 					r.Errorf("list: %v", err)

@@ -52,7 +52,11 @@ func fixedPort(r *run) {
 	probe.Ports = []drivers.Port{{Name: "http", ContainerPort: 8080, Publish: true, HostAddress: "127.0.0.1"}}
 	probe = r.spec(probe)
 	r.deploy(probe)
-	port := r.instance(probe.ID()).Ports[0].HostPort
+	ports := r.instance(probe.ID()).Ports
+	if len(ports) != 1 {
+		r.Fatalf("want one port, got %+v", ports)
+	}
+	port := ports[0].HostPort
 	r.destroy(probe.ID())
 	for _, body := range []string{"one", "two"} {
 		s := r.h.Workloads.Serves("web", body)

@@ -25,6 +25,9 @@ func restartKeeps(r *run) {
 	s := r.replicas(r.h.Workloads.Sleeper("web", 1), 2)
 	r.deploy(s)
 	before := r.status(s.ID())
+	if len(before.Instances) != 2 {
+		r.Fatalf("want two instances, got %+v", before)
+	}
 	r.restart(s.ID())
 	after := r.wantPhase(s.ID(), drivers.PhaseRunning)
 	if after.Revision != before.Revision || len(after.Instances) != 2 {
@@ -46,6 +49,9 @@ func restartOnce(r *run) {
 		r.Fatalf("restart: %v", explain(err))
 	}
 	first := r.status(s.ID()).Marks()
+	if len(first) != 2 {
+		r.Fatalf("want two instances, got %+v", first)
+	}
 	for _, m := range first {
 		if slices.Contains(cmd.Baseline, m) {
 			r.Errorf("want every instance restarted, %+v was not", m)
@@ -64,7 +70,7 @@ func restartOnce(r *run) {
 		r.Fatalf("restart of one: %v", explain(err))
 	}
 	last := r.status(s.ID()).Marks()
-	if last[0] != first[0] || last[1] == first[1] {
+	if len(last) != 2 || last[0] != first[0] || last[1] == first[1] {
 		r.Errorf("want instance 1 alone restarted, got %+v, then %+v", first, last)
 	}
 }
@@ -74,7 +80,7 @@ func restartFailed(r *run) {
 	s.Restart.Policy = drivers.RestartNo
 	s = r.spec(s)
 	r.deploy(s)
-	failed := r.wantPhase(s.ID(), drivers.PhaseFailed).Instances[0]
+	failed := r.one(r.wantPhase(s.ID(), drivers.PhaseFailed))
 	r.restart(s.ID())
 	if now := r.instance(s.ID()); now.StartedAt == failed.StartedAt {
 		r.Errorf("want a new life, got %+v", now)

@@ -209,9 +209,14 @@ func (r *run) status(id string) *drivers.WorkloadStatus {
 // instance is the one instance of a workload.
 func (r *run) instance(id string) drivers.InstanceStatus {
 	r.Helper()
-	st := r.status(id)
+	return r.one(r.status(id))
+}
+
+// one is the one instance of a status.
+func (r *run) one(st *drivers.WorkloadStatus) drivers.InstanceStatus {
+	r.Helper()
 	if len(st.Instances) != 1 {
-		r.Fatalf("want one instance of %s, got %+v", id, st.Instances)
+		r.Fatalf("want one instance, got %+v", st)
 	}
 	return st.Instances[0]
 }

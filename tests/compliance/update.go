@@ -143,7 +143,7 @@ func (r *run) brokenUpdate(order string) {
 	if len(back.Instances) != 1 || back.Revision != good.Revision {
 		r.Fatalf("want revision %s alone, got %+v", good.Revision, back)
 	}
-	now := back.Instances[0]
+	now := r.one(back)
 	if order == drivers.StartFirst && (now.ID != old.ID || now.StartedAt != old.StartedAt) {
 		r.Errorf("want the old instance untouched, got %+v, then %+v", old, now)
 	}

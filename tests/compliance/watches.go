@@ -91,7 +91,7 @@ func watchCrash(r *run) {
 		r.Errorf("want instance 0 %s, exit code 137, now, got %+v", in.ID, c)
 	}
 	st := r.wantPhase(s.ID(), drivers.PhaseFailed)
-	if got := st.Instances[0]; got.ExitCode == nil || *got.ExitCode != 137 {
+	if got := r.one(st); got.ExitCode == nil || *got.ExitCode != 137 {
 		r.Errorf("want exit code 137, got %+v", got)
 	}
 }
@@ -125,7 +125,10 @@ func watchLife(r *run) {
 func stats(r *run) {
 	reader, ok := r.d.(drivers.StatsReader)
 	if !ok {
-		return // InterfacesAreDeclared says whether that is right
+		if r.h.Features.Stats {
+			r.Errorf("stats are declared and the driver of %s does not read them", r.d.Backend())
+		}
+		return
 	}
 	s := r.h.Workloads.Ticks("web")
 	s = r.replicas(s, 2)
