@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -110,12 +112,29 @@ func (d *Driver) credentialFor(ctx context.Context, namespace string, ref refere
 // nodeCredential reads the node's Docker configuration (DOCKER_CONFIG or ~/.docker),
 // every time: docker login takes effect without a restart.
 func (d *Driver) nodeCredential(ctx context.Context, domain string) (credential, error) {
-	file, err := dockerconfig.Load(dockerconfig.Dir())
+	dir := dockerConfigDir()
+	if dir == "" {
+		return credential{}, nil
+	}
+	file, err := dockerconfig.Load(dir)
 	if err != nil {
 		return credential{}, &drivers.Error{Class: drivers.ErrDenied, Op: "read docker configuration of the node",
 			Err: plain(err), Hint: "repair config.json, or give the workload credentials of its own"}
 	}
 	return storedCredential(ctx, file, domain)
+}
+
+// dockerConfigDir is where the Docker CLI keeps its configuration; empty for a service
+// without a home. (The library's own answer is fixed when it is first asked.)
+func dockerConfigDir() string {
+	if dir := os.Getenv(dockerconfig.EnvOverrideConfigDir); dir != "" {
+		return dir
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, ".docker")
 }
 
 // storedCredential looks a registry up in a Docker configuration: by its credential

@@ -175,10 +175,11 @@ func (m *pullMeter) progress() drivers.Progress {
 // Registries and the engine tell most faults apart by words only, since they come
 // inside a stream whose status was sent long before.
 var (
-	pullDenied      = regexp.MustCompile(`(?i)access denied|unauthorized|authentication required|no basic auth credentials|denied: |forbidden|incorrect username or password|\b40[13]\b`)
-	pullBusy        = regexp.MustCompile(`(?i)toomanyrequests|too many requests|rate ?limit|\b429\b|\b50[0-4]\b`)
-	pullMissingText = regexp.MustCompile(`(?i)manifest unknown|not found|name unknown|no matching manifest|no such image|\b404\b`)
-	pullBroken      = regexp.MustCompile(`(?i)EOF|timeout|timed out|deadline exceeded|connection re(fused|set)|no such host|no route to host|network is unreachable|broken pipe|server misbehaving|verification failed|TLS|x509|server gave HTTP response|unexpected HTTP|digest mismatch`)
+	pullBusy    = regexp.MustCompile(`(?i)toomanyrequests|too many requests|rate ?limit|internal server error|bad gateway|service unavailable|gateway time-?out`)
+	pullDenied  = regexp.MustCompile(`(?i)\bdenied\b|unauthorized|authentication required|no basic auth credentials|forbidden|incorrect username or password`)
+	pullAbsent  = regexp.MustCompile(`(?i)manifest unknown|not found|name unknown|no matching manifest|no such image`)
+	pullCorrupt = regexp.MustCompile(`(?i)verification failed|digest mismatch|unexpected EOF`)
+	pullBroken  = regexp.MustCompile(`(?i)\bEOF\b|timeout|timed out|deadline exceeded|connection re(fused|set)|no such host|no route to host|network is unreachable|broken pipe|server misbehaving|\btls\b|x509|server gave HTTP response|unexpected (HTTP )?status`)
 )
 
 // pullError gives a failed pull its class and tells the user what to do about it.
@@ -190,21 +191,25 @@ func pullError(ref reference.Named, cred credential, err error) error {
 	op := "pull image " + reference.FamiliarString(ref)
 	msg := cred.redact(plain(err).Error())
 	e := &drivers.Error{Op: op, Err: errors.New(msg)}
+	// An image may be called "forbidden", or its tag be "timeout".
+	words := strings.NewReplacer(ref.String(), "", ref.Name(), "", reference.FamiliarString(ref), "", reference.Path(ref), "").Replace(msg)
 	// Which word decides matters: a refused token request says "unauthorized: ... 429",
 	// and an absent repository on Docker Hub says both "denied" and "does not exist".
 	switch {
-	case pullBusy.MatchString(msg):
+	case pullBusy.MatchString(words):
 		e.Class, e.Hint = drivers.ErrUnavailable, "the registry is busy or limits the rate: it is tried again; log in or configure a mirror"
-	case pullDenied.MatchString(msg):
+	case pullDenied.MatchString(words):
 		e.Class = drivers.ErrDenied
 		if cred.anonymous() {
 			e.Hint = "check the image's name; when it is private, set registry credentials in the spec or log in on the node with docker login " + reference.Domain(ref)
 		} else {
 			e.Hint = "check the image's name and the credentials for " + reference.Domain(ref)
 		}
-	case pullMissingText.MatchString(msg):
+	case pullAbsent.MatchString(words):
 		e.Class, e.Hint = drivers.ErrNotFound, "check the image's name, tag and platform"
-	case pullBroken.MatchString(msg):
+	case pullCorrupt.MatchString(words):
+		e.Class, e.Hint = drivers.ErrUnavailable, "what came from "+reference.Domain(ref)+" was cut short or damaged: it is tried again"
+	case pullBroken.MatchString(words):
 		e.Class, e.Hint = drivers.ErrUnavailable, "make sure that the engine's host reaches "+reference.Domain(ref)
 	default:
 		return classify(op, err)
