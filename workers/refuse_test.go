@@ -165,7 +165,7 @@ func TestRedrive(t *testing.T) {
 type panicking struct{ *sim.Driver }
 
 func (panicking) Deploy(_ context.Context, spec *drivers.WorkloadSpec) (*drivers.WorkloadStatus, error) {
-	var none map[string]string
-	none["bug"] = spec.Name
-	return nil, nil
+	var none *drivers.WorkloadStatus
+	none.Name = spec.Name
+	return none, nil
 }

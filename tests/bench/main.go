@@ -34,6 +34,8 @@ type options struct {
 	binary string
 	// pairs is how many interleaved pairs each comparison takes the median of.
 	pairs int
+	// only names the one part to measure; empty is all.
+	only string
 	// strict makes a missed target an exit code.
 	strict bool
 }
@@ -43,6 +45,7 @@ func main() {
 	flag.StringVar(&o.out, "out", "bench.json", "where to write the table as JSON")
 	flag.StringVar(&o.binary, "binary", "bin/kranix-runtime", "the built binary, for its memory and size")
 	flag.IntVar(&o.pairs, "pairs", 7, "interleaved pairs per comparison")
+	flag.StringVar(&o.only, "only", "", "measure one part: sim, docker or process")
 	flag.BoolVar(&o.strict, "strict", false, "exit with 3 when a target is missed")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -62,11 +65,14 @@ func run(ctx context.Context, o options) (int, error) {
 		name    string
 		measure func(context.Context, options) ([]row, error)
 	}{
-		{"the worker on sim", measureSim},
-		{"the worker on Docker", measureDocker},
-		{"the process", measureProcess},
+		{"sim", measureSim},
+		{"docker", measureDocker},
+		{"process", measureProcess},
 	} {
-		fmt.Fprintln(os.Stderr, "measuring", part.name, "...")
+		if o.only != "" && o.only != part.name {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "measuring %s ...\n", part.name)
 		more, err := part.measure(ctx, o)
 		rows = append(rows, more...)
 		if err != nil {
