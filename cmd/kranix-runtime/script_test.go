@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -15,8 +17,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rogpeppe/go-internal/testscript"
-
-	"github.com/kranix-io/kranix-runtime/subjects"
 )
 
 func TestMain(m *testing.M) {
@@ -36,6 +36,7 @@ func TestScripts(t *testing.T) {
 			"freeport": freeport,
 			"publish":  publishRaw,
 			"term":     term,
+			"until":    until,
 		},
 	})
 }
@@ -101,38 +102,34 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// ready waits for the runtime of the script.
+// ready waits until the runtime of the script answers its client.
 func ready(ts *testscript.TestScript, _ bool, _ []string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
+	poll(ts, func() error { return ts.Exec("kranix-runtime", "ls") })
+}
+
+// until TEXT PROGRAM ARG... runs a program until its output holds the text.
+func until(ts *testscript.TestScript, _ bool, args []string) {
+	poll(ts, func() error {
+		err := ts.Exec(args[1], args[2:]...)
+		if err == nil && !strings.Contains(ts.ReadFile("stdout"), args[0]) {
+			err = fmt.Errorf("the output lacks %q", args[0])
+		}
+		return err
+	})
+}
+
+func poll(ts *testscript.TestScript, try func() error) {
+	deadline := time.Now().Add(30 * time.Second)
 	for {
-		err := answers(ctx, "nats://"+ts.Getenv("KRANIX_NATS_LISTEN"))
+		err := try()
 		if err == nil {
 			return
 		}
-		select {
-		case <-ctx.Done():
-			ts.Fatalf("the runtime is not ready: %v", err)
-		case <-time.After(50 * time.Millisecond):
+		if time.Now().After(deadline) {
+			ts.Fatalf("not within 30s: %v", err)
 		}
+		<-time.After(50 * time.Millisecond)
 	}
-}
-
-func answers(ctx context.Context, url string) error {
-	nc, err := nats.Connect(url)
-	if errors.Is(err, nats.ErrAuthorization) {
-		return nil // it is there
-	}
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
-	_, err = js.Stream(ctx, "KV_"+subjects.BucketNodes)
-	return err
 }
 
 // term sends SIGTERM to what runs in the background, which kill cannot.
