@@ -53,7 +53,8 @@ func ResultFilter(commandID string) string {
 
 // ResultFilterOf matches the result of a command of a workload, on any node and of any
 // backend (a command to the default backend may be settled under either). It is what the
-// result's publisher expects to be empty.
+// result's publisher expects to be empty; all publishers have to use this very filter,
+// because a replicated stream tells those under way apart by its text.
 func ResultFilterOf(w Workload, commandID string) string {
 	return pattern(KindResult, Workload{Namespace: w.Namespace, Name: w.Name}, star(commandID))
 }

@@ -31,23 +31,55 @@ func PublishResult(ctx context.Context, js jetstream.JetStream, w Workload, comm
 	if err != nil {
 		return false, event.Event{}, err
 	}
-	_, publishErr := js.PublishMsg(ctx, msg,
-		jetstream.WithExpectStream(StreamResults),
-		jetstream.WithExpectLastSequenceForSubject(0, ResultFilterOf(w, commandID)))
-	if publishErr == nil {
-		return true, e, nil
-	}
-	// The server has more than one way to say that there is a result, depending on
-	// where it noticed, and a lost reply says nothing: what is stored decides.
-	_, standing, err = FindResultOf(ctx, js, w, commandID)
-	if err != nil {
+	for try := 1; ; try++ {
+		_, publishErr := js.PublishMsg(ctx, msg,
+			jetstream.WithExpectStream(StreamResults),
+			jetstream.WithExpectLastSequenceForSubject(0, ResultFilterOf(w, commandID)))
+		if publishErr == nil {
+			return true, e, nil
+		}
+		// The server has more than one way to say that there is a result, depending on
+		// where it noticed, and a lost reply says nothing: what is stored decides.
+		_, standing, err = FindResultOf(ctx, js, w, commandID)
+		if err == nil {
+			return standing.ID() == e.ID() && standing.Source() == e.Source(), standing, nil
+		}
 		if errors.Is(err, ErrNoResult) {
 			err = publishErr
+			// In a cluster another one's result can be under way: not stored yet, and it
+			// may still come to nothing.
+			if try < maxSettleTries && isWrongLastSequence(publishErr) && wait(ctx, time.Duration(try)*settlePause) {
+				continue
+			}
 		}
 		return false, event.Event{}, fmt.Errorf("publish result of command %s: %w", commandID, err)
 	}
-	won = standing.ID() == e.ID() && standing.Source() == e.Source()
-	return won, standing, nil
+}
+
+// The server is asked again after 10, 20, 30 … ms, for about 2 s in all.
+const (
+	maxSettleTries = 20
+	settlePause    = 10 * time.Millisecond
+)
+
+// isWrongLastSequence says whether the server refused a message because of the sequence
+// it expected. Replicated streams have a second code for it.
+func isWrongLastSequence(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) &&
+		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+}
+
+// wait returns false when ctx ends first.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // FindResultOf reads the result of a command of a workload, whichever node wrote it. It

@@ -26,14 +26,46 @@ func resultEvent(t testing.TB, w Workload, o Outcome, commandID string) event.Ev
 // ends with one result, all of them agree on it, and one of them knows it is its own.
 func TestSettleRace(t *testing.T) {
 	js := ensured(t)
-	const writers, commands = 4, 100
+	settleRace(t, 100, js, js, js, js)
+}
+
+// TestSettleRaceInACluster does it on a replicated stream, where a result is refused while
+// another one is on its way through the quorum.
+func TestSettleRaceInACluster(t *testing.T) {
+	servers := startCluster(t)
+	settings := testSettings()
+	settings.Replicas = 3
+	var clients []jetstream.JetStream
+	for i := range 4 {
+		js, err := settings.JetStream(connect(t, servers[i%len(servers)]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		clients = append(clients, js)
+	}
+	for range 2 { // the second time it compares what a cluster made of it
+		if err := Ensure(t.Context(), clients[0], settings); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if differences, err := Differences(t.Context(), clients[0], settings); err != nil || len(differences) > 0 {
+		t.Errorf("differences %v, %v", differences, err)
+	}
+	settleRace(t, 50, clients...)
+}
+
+func settleRace(t *testing.T, commands int, writers ...jetstream.JetStream) {
+	t.Helper()
 	type verdict struct {
 		won bool
 		id  string
 	}
-	verdicts := make([][writers]verdict, commands)
+	verdicts := make([][]verdict, commands)
+	for i := range verdicts {
+		verdicts[i] = make([]verdict, len(writers))
+	}
 	var wg sync.WaitGroup
-	for writer := range writers {
+	for writer, js := range writers {
 		w := cart.On(fmt.Sprintf("n%d", writer))
 		wg.Go(func() {
 			for i := range commands {
@@ -48,6 +80,9 @@ func TestSettleRace(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	if t.Failed() {
+		return
+	}
 	for i, v := range verdicts {
 		winners := 0
 		for _, one := range v {
@@ -59,14 +94,14 @@ func TestSettleRace(t *testing.T) {
 			}
 		}
 		if winners != 1 {
-			t.Fatalf("command %d has %d winners", i, winners)
+			t.Fatalf("command %d has %d winners: %v", i, winners, v)
 		}
 	}
-	s, err := js.Stream(t.Context(), StreamResults)
+	s, err := writers[0].Stream(t.Context(), StreamResults)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := s.CachedInfo().State.Msgs; n != commands {
+	if n := s.CachedInfo().State.Msgs; n != uint64(commands) {
 		t.Errorf("%d results, want %d", n, commands)
 	}
 }

@@ -1,6 +1,10 @@
 package subjects
 
 import (
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -37,6 +41,45 @@ func startServer(t testing.TB, change ...func(*server.Options)) *server.Server {
 		t.Fatal("the server did not come up in 10s")
 	}
 	return s
+}
+
+// startCluster runs three servers as one cluster until the test ends.
+func startCluster(t testing.TB) []*server.Server {
+	t.Helper()
+	routes := make([]*url.URL, 3)
+	for i := range routes {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		routes[i] = &url.URL{Scheme: "nats-route", Host: l.Addr().String()}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	servers := make([]*server.Server, len(routes))
+	for i, own := range routes {
+		port, err := strconv.Atoi(own.Port())
+		if err != nil {
+			t.Fatal(err)
+		}
+		servers[i] = startServer(t, func(o *server.Options) {
+			o.ServerName = "s" + strconv.Itoa(i)
+			o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: port}
+			o.Routes = routes
+		})
+	}
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for deadline := time.Now().Add(30 * time.Second); ; <-poll.C {
+		// Only the leader knows, and it has heard of everyone.
+		if slices.ContainsFunc(servers, func(s *server.Server) bool { return len(s.JetStreamClusterPeers()) == len(servers) }) {
+			return servers
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the cluster did not come up in 30s")
+		}
+	}
 }
 
 func connect(t testing.TB, s *server.Server) *nats.Conn {
