@@ -8,13 +8,18 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/kranix-io/kranix-runtime/cmd/kranix-runtime/internal/config"
 	"github.com/kranix-io/kranix-runtime/drivers"
 )
 
 // startRun runs `run` inside the test's process, with the variables given.
+// Nothing of it may be left when the test ends.
 func startRun(t *testing.T, environ ...string) (log *buffer, stop func() int) {
 	t.Helper()
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, before) })
 	dir := t.TempDir()
 	log = &buffer{}
 	a := &app{
