@@ -194,7 +194,7 @@ func (d *Driver) fetch(ctx context.Context, ref reference.Named, cred credential
 		}
 		report(drivers.Progress{Phase: drivers.PhasePulling, Reason: "MirrorFailed", Message: err.Error(), Instance: -1})
 	}
-	digest, err := d.pullFrom(ctx, ref, cred, pullLimits{stall: pullStall}, report)
+	digest, err := d.pullFrom(ctx, ref, cred, pullLimits{connect: pullStall, stall: pullStall}, report)
 	if err != nil {
 		return pulled{}, err
 	}
@@ -212,7 +212,7 @@ func (d *Driver) fetchMirror(ctx context.Context, ref, mirror reference.Named, r
 	if err != nil {
 		return pulled{}, err
 	}
-	digest, err := d.pullFrom(ctx, mirror, cred, pullLimits{stall: mirrorStall, impatient: true}, report)
+	digest, err := d.pullFrom(ctx, mirror, cred, pullLimits{connect: mirrorConnect, stall: mirrorStall, impatient: true}, report)
 	if err != nil {
 		return pulled{}, err
 	}

@@ -21,16 +21,19 @@ const (
 	// pullStall is how long a pull may show no sign of life. The engine reports every
 	// read of a layer and every step of its extraction.
 	pullStall = 2 * time.Minute
-	// mirrorStall is the same for a mirror, which is worth less waiting because the
-	// image's own registry comes next; it also bounds connecting to it.
-	mirrorStall = 5 * time.Second
+	// mirrorConnect is how long a mirror may take to show the manifest, mirrorStall how
+	// long it may be silent after that: the image's own registry comes next.
+	mirrorConnect = 5 * time.Second
+	mirrorStall   = 30 * time.Second
 	// progressEvery throttles the reports of bytes.
 	progressEvery = 250 * time.Millisecond
 )
 
 // pullLimits says when to give up on one source of an image.
 type pullLimits struct {
-	stall time.Duration
+	// connect is the longest wait for the first sign of life, which comes when the engine
+	// has the manifest, and stall for every later one.
+	connect, stall time.Duration
 	// impatient gives up when the engine retries a layer by itself, which it does five
 	// times with growing pauses.
 	impatient bool
@@ -64,14 +67,15 @@ func (d *Driver) pullFrom(ctx context.Context, ref reference.Named, cred credent
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	watchdog := time.AfterFunc(limits.stall, func() { cancel(errStalled) })
+	wait := limits.connect
+	watchdog := time.AfterFunc(wait, func() { cancel(errStalled) })
 	defer watchdog.Stop()
 
 	fail := func(err error) (string, error) {
 		switch {
 		case errors.Is(context.Cause(ctx), errStalled):
 			return "", &drivers.Error{Class: drivers.ErrUnavailable, Op: "pull image " + ref.String(),
-				Err: fmt.Errorf("no progress for %s", limits.stall)}
+				Err: fmt.Errorf("no progress for %s", wait)}
 		case ctx.Err() != nil:
 			return "", fmt.Errorf("pull image %s: %w", ref, ctx.Err())
 		}
@@ -95,7 +99,8 @@ func (d *Driver) pullFrom(ctx context.Context, ref reference.Named, cred credent
 			}
 			return fail(err)
 		}
-		watchdog.Reset(limits.stall)
+		wait = limits.stall
+		watchdog.Reset(wait)
 		switch {
 		case m.Error != "" || m.ErrorDetail.Message != "":
 			failure = errors.New(firstNonEmpty(m.ErrorDetail.Message, m.Error))
