@@ -28,15 +28,15 @@ help: ## Explain every target (this text)
 
 .PHONY: build
 build: ## Build bin/kranix-runtime, with the version from git
-	go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/kranix-runtime
+	go build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/kranix-runtime
 
 .PHONY: demo
 demo: build ## Show the whole product: a command on NATS becomes a running container (4 min cold, 30 s warm)
 	@go run ./tests/demo -bin $(BIN)
 
 .PHONY: run
-run: build ## Start the runtime with embedded NATS in the foreground, to play with
-	@$(BIN) run
+run: build $(RIG) ## Start the runtime with embedded NATS in the foreground, to play with
+	@$(RIG) exec docker -- tests/run.sh
 
 .PHONY: test
 test: lint test-unit fuzz test-engines ## Run everything: lint, unit tests with -race, fuzzing, tests against real engines

@@ -1,10 +1,11 @@
 // Command rig starts and stops the engines that tests and the demo work on.
 //
-//	rig up docker              make sure of an engine, and of what images are made from
-//	rig status                 say which engine would be used
-//	rig exec docker -- CMD...  run a command with an engine, started and stopped for it
-//	                           when there was none
-//	rig down                   stop what up has started
+//	rig up docker                  make sure of an engine, and of what images are made from
+//	rig status                     say which engine would be used
+//	rig exec docker -- COMMAND...  run a command with an engine, started and stopped for
+//	                               it when there was none
+//	rig image REF [NAME=VALUE...]  import the web fixture as an image with that environment
+//	rig down                       stop what up has started
 package main
 
 import (
@@ -31,7 +32,7 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-const usage = `usage: rig up docker | rig status | rig exec docker -- COMMAND... | rig down`
+const usage = `usage: rig up docker | rig status | rig exec docker -- COMMAND... | rig image REF [NAME=VALUE...] | rig down`
 
 // run is main without the process: it returns the exit code.
 func run(ctx context.Context, args []string, out, errOut io.Writer) int {
@@ -44,6 +45,8 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 		err = status(ctx, r, out)
 	case slices.Equal(args, []string{"down"}):
 		err = r.Down(ctx)
+	case len(args) > 1 && args[0] == "image":
+		err = importWeb(ctx, r, out, args[1], args[2:])
 	case len(args) > 3 && slices.Equal(args[:3], []string{"exec", "docker", "--"}):
 		err = execWith(ctx, r, args[3:])
 	default:
@@ -82,6 +85,20 @@ func status(ctx context.Context, r *rig.Rig, out io.Writer) error {
 	return nil
 }
 
+// importWeb makes an image for playing, where no registry is in reach.
+func importWeb(ctx context.Context, r *rig.Rig, out io.Writer, ref string, env []string) error {
+	e, err := r.FindDocker(ctx)
+	if err != nil {
+		return err
+	}
+	id, err := rig.WebImage(ctx, e.Host, ref, env...)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "image %s is %.19s\n", ref, id)
+	return nil
+}
+
 // execWith runs a command that finds the engine in KRANIX_TEST_DOCKER_HOST. Without an
 // engine it runs too, unless KRANIX_REQUIRE_ENGINES lists the engine: tests then name
 // what they skip.
@@ -112,8 +129,10 @@ func execWith(ctx context.Context, r *rig.Rig, command []string) (err error) {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Env = env
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	// Tests clean up on an interrupt, so they get one, and the time for it.
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	// A process group of its own, so that an interrupt from the terminal reaches the
+	// command once, from here: a second one would cut its clean-up short.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = stopTimeout
 	err = cmd.Run()
 	var exit *exec.ExitError
