@@ -92,7 +92,7 @@ func (w *Worker) takeUp(t *task, pool *pool) (*claim, error) {
 		return nil, err
 	}
 	answer := make(chan error, 1)
-	go func() { answer <- w.findAnswer(t.ctx, t.id) }()
+	go func() { answer <- w.findAnswer(t) }()
 	answered := sync.OnceValue(func() error { return <-answer })
 	defer answered()
 	c, err := w.claims.acquire(t.ctx, t.w, t.seq, t.verb, func(rec *record) error {
@@ -125,16 +125,16 @@ func (w *Worker) takeUp(t *task, pool *pool) (*claim, error) {
 }
 
 // findAnswer returns errAnswered when the command has its result.
-func (w *Worker) findAnswer(ctx context.Context, commandID string) error {
+func (w *Worker) findAnswer(t *task) error {
 	for wait := newPause(20*time.Millisecond, time.Second); ; {
-		_, _, err := subjects.FindResult(ctx, w.cfg.JS, commandID)
+		_, _, err := subjects.FindResultOf(t.ctx, w.cfg.JS, t.w, t.id)
 		switch {
 		case err == nil, errors.Is(err, subjects.ErrEvent):
 			return errAnswered
 		case errors.Is(err, subjects.ErrNoResult):
 			return nil
 		}
-		if err := wait.sleep(ctx); err != nil {
+		if err := wait.sleep(t.ctx); err != nil {
 			return err
 		}
 	}
@@ -146,10 +146,10 @@ func (w *Worker) redriven(t *task) (uint64, error) {
 		return 0, nil
 	}
 	for wait := newPause(20*time.Millisecond, time.Second); ; {
-		_, e, err := subjects.FindResult(t.ctx, w.cfg.JS, t.redriveOf)
+		_, e, err := subjects.FindResultOf(t.ctx, w.cfg.JS, t.w, t.redriveOf)
 		if errors.Is(err, subjects.ErrNoResult) || errors.Is(err, subjects.ErrSubject) {
-			return 0, &refusal{command: t.command, reason: "Invalid", message: "redriveof: no command with that ID has a result",
-				fields: []subjects.FieldFault{{Path: subjects.ExtRedriveOf, Message: "no command with that ID has a result"}}}
+			return 0, &refusal{command: t.command, reason: "Invalid", message: "redriveof: no command of this workload with that ID has a result",
+				fields: []subjects.FieldFault{{Path: subjects.ExtRedriveOf, Message: "no command of this workload with that ID has a result"}}}
 		}
 		if err == nil {
 			var r subjects.ResultData

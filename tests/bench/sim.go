@@ -248,7 +248,7 @@ func bareCommand(ctx context.Context, js jetstream.JetStream, records, status je
 	id, on := subjects.CommandIDOf(e), s.Workload.On(node)
 	looked := make(chan error, 1)
 	go func() {
-		_, _, err := subjects.FindResult(ctx, js, id)
+		_, _, err := subjects.FindResultOf(ctx, js, on, id)
 		looked <- err
 	}()
 	_, err = records.Get(ctx, on.Identity().Key())
