@@ -180,6 +180,7 @@ func (m *pullMeter) progress() drivers.Progress {
 // Registries and the engine tell most faults apart by words only, since they come
 // inside a stream whose status was sent long before.
 var (
+	anyURL      = regexp.MustCompile(`https?://[^\s"]+`)
 	pullBusy    = regexp.MustCompile(`(?i)toomanyrequests|too many requests|rate ?limit|internal server error|bad gateway|service unavailable|gateway time-?out`)
 	pullDenied  = regexp.MustCompile(`(?i)\bdenied\b|unauthorized|authentication required|no basic auth credentials|forbidden|incorrect username or password`)
 	pullAbsent  = regexp.MustCompile(`(?i)manifest unknown|not found|name unknown|no matching manifest|no such image`)
@@ -197,7 +198,7 @@ func pullError(ref reference.Named, cred credential, err error) error {
 	msg := cred.redact(plain(err).Error())
 	e := &drivers.Error{Op: op, Err: errors.New(msg)}
 	// An image may be called "forbidden", or its tag be "timeout".
-	words := strings.NewReplacer(ref.String(), "", ref.Name(), "", reference.FamiliarString(ref), "", reference.Path(ref), "").Replace(msg)
+	words := strings.NewReplacer(ref.String(), "", ref.Name(), "", reference.FamiliarString(ref), "", reference.Path(ref), "").Replace(anyURL.ReplaceAllString(msg, ""))
 	// Which word decides matters: a refused token request says "unauthorized: ... 429",
 	// and an absent repository on Docker Hub says both "denied" and "does not exist".
 	switch {
