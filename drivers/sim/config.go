@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -46,8 +48,9 @@ type Config struct {
 	Intercept func(ctx context.Context, op Op, workloadID string) error
 	// Seed makes jitter and probabilities repeatable.
 	Seed uint64
-	// Refuse lists spec fields, by path, that the driver refuses as unsupported
-	// besides "resources.gpu": see CheckSpec.
+	// Refuse lists spec fields, by path, that the driver refuses as unsupported besides
+	// "resources.gpu": health, networks, ports, preDeploy, resources.cpu,
+	// resources.memory, secrets, security.devices, security.privileged, volumes.
 	Refuse []string
 
 	// LogRate is the lines per second each instance prints, LogLineBytes their length
@@ -127,6 +130,15 @@ func (c Config) Validate() error {
 	}
 	if c.LogRate < 0 || c.LogLineBytes < 0 {
 		errs = append(errs, errors.New("logRate and logLineBytes must not be negative"))
+	}
+	if c.RestartBackoff < 0 || c.ExitAfter < 0 || c.JournalLimit < 0 {
+		errs = append(errs, errors.New("restartBackoff, exitAfter and journalLimit must not be negative"))
+	}
+	fields := refusable()
+	for i, path := range c.Refuse {
+		if _, ok := fields[path]; !ok {
+			errs = append(errs, fmt.Errorf("refuse[%d]: %q cannot be refused, want one of %v", i, path, slices.Sorted(maps.Keys(fields))))
+		}
 	}
 	if _, err := parseHealth(c.Health); err != nil {
 		errs = append(errs, fmt.Errorf("health: %w", err))

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
-	"strings"
 	"sync"
 
 	"github.com/kranix-io/kranix-runtime/drivers"
@@ -252,7 +251,7 @@ func (d *Driver) CheckSpec(spec *drivers.WorkloadSpec) error {
 		bad.Add("resources.gpu", "the simulated engine has no GPU")
 	}
 	for _, path := range d.cfg.Refuse {
-		if uses(spec, path) {
+		if refusable()[path](spec) {
 			bad.Add(path, "refused by this engine's configuration")
 		}
 	}
@@ -342,23 +341,4 @@ func (d *Driver) start(ctx context.Context, c *container) error {
 
 func (d *Driver) remove(ctx context.Context, c *container) error {
 	return d.do(ctx, OpRemove, c.Workload, &c.steer, func() error { return d.engine.remove(c, false) })
-}
-
-// uses says whether a spec sets the field at a path of Config.Refuse.
-func uses(spec *drivers.WorkloadSpec, path string) bool {
-	switch strings.ToLower(path) {
-	case "resources.cpu":
-		return spec.Resources.CPU != nil
-	case "security.privileged":
-		return spec.Security.Privileged
-	case "security.devices":
-		return len(spec.Security.Devices) > 0
-	case "predeploy":
-		return spec.PreDeploy != nil
-	case "volumes":
-		return len(spec.Volumes) > 0
-	case "networks":
-		return len(spec.Networks) > 0
-	}
-	return false
 }

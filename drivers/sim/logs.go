@@ -148,6 +148,9 @@ func (r *logReader) read(ctx context.Context, fn func(drivers.LogLine) error) er
 		if !r.opts.Until.IsZero() && !now.Before(r.opts.Until) {
 			return nil
 		}
+		if !r.opts.Until.IsZero() && r.opts.Until.Before(next) {
+			next = r.opts.Until
+		}
 		if err := r.pause(ctx, changed, next.Sub(now)); err != nil {
 			return err
 		}
@@ -155,9 +158,6 @@ func (r *logReader) read(ctx context.Context, fn func(drivers.LogLine) error) er
 }
 
 func (r *logReader) pause(ctx context.Context, changed <-chan struct{}, d time.Duration) error {
-	if !r.opts.Until.IsZero() {
-		d = min(d, time.Until(r.opts.Until))
-	}
 	due := make(chan struct{})
 	stop := r.engine.cfg.Clock.AfterFunc(max(d, 0), func() { close(due) })
 	defer stop()
@@ -318,12 +318,17 @@ func (k *logCursor) text() []byte {
 	return b
 }
 
-// lastLogs are the last lines of a container, for a person to see why it failed.
+// lastLogs are the last lines of a container, for a person to see why it failed, without
+// the secrets it may have printed.
 func (e *Engine) lastLogs(c *container) []string {
 	e.mu.Lock()
 	k := &logCursor{engine: e, c: c, lives: slices.Clone(c.Lives), first: c.Dropped}
 	now := e.cfg.Clock.Now()
 	e.mu.Unlock()
+	var secrets [][]byte
+	for _, v := range c.secrets {
+		secrets = append(secrets, []byte(v))
+	}
 	k.life = k.first
 	k.seek(drivers.LogOptions{Tail: lastLogLines}, now)
 	var out []string
@@ -332,6 +337,6 @@ func (e *Engine) lastLogs(c *container) []string {
 		if !ok || at.After(now) || len(out) == lastLogLines {
 			return out
 		}
-		out = append(out, string(k.take(at).Line))
+		out = append(out, drivers.Redact(string(k.take(at).Line), secrets...))
 	}
 }

@@ -50,22 +50,15 @@ func (r *rollout) discard(ctx context.Context, unstarted bool) error {
 
 // rollBack puts back what ran before and returns err with what became of it.
 func (r *rollout) rollBack(ctx context.Context, err error) error {
-	fault := &drivers.RolloutError{}
-	if !errors.As(err, &fault) {
-		fault = nil
-	} else {
-		for i, l := range fault.LastLogs {
-			fault.LastLogs[i] = drivers.Redact(l, r.values...)
-		}
-		if !r.spec.RollsBack() {
-			return fault
-		}
+	if !r.spec.RollsBack() {
+		return err
 	}
 	if lost := r.cmd.Check(ctx); lost != nil {
 		return errors.Join(fmt.Errorf("roll back %s: %w", r.spec.ID(), lost), r.discard(ctx, true))
 	}
 	put, backErr := r.putBack(ctx)
-	if fault == nil {
+	var fault *drivers.RolloutError
+	if !errors.As(err, &fault) {
 		return errors.Join(err, backErr)
 	}
 	fault.RolledBack = put && backErr == nil

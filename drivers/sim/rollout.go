@@ -19,10 +19,8 @@ type rollout struct {
 	steer    steering
 	imageID  string
 	revision string
-	// secrets are the resolved values by variable and by file, values the same for
-	// redaction.
+	// secrets are the resolved values by variable, or by file: "file:/run/secrets/x".
 	secrets map[string]string
-	values  [][]byte
 	// made is what this attempt created; volumes the ones among them.
 	made    []*container
 	volumes []string
@@ -261,7 +259,6 @@ func (r *rollout) resolveSecrets(ctx context.Context) error {
 		if r.secrets == nil {
 			r.secrets = map[string]string{}
 		}
-		r.values = append(r.values, value)
 		if use.File != "" {
 			r.secrets["file:"+use.File] = string(value)
 			continue
