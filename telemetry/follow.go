@@ -40,6 +40,11 @@ type follow struct {
 	// the end of the log; that it was ended while lines were waiting.
 	limiter    *limiter
 	clean, cut bool
+	// since is where the reading in hand began; met are the copies that appeared in one
+	// that did not begin at the beginning, and fromStart makes the next one do so.
+	since     time.Time
+	met       map[string]bool
+	fromStart bool
 	// refreshing: a look for new copies is under way.
 	refreshing atomic.Bool
 
@@ -66,11 +71,14 @@ func (f *follow) run(ctx context.Context) {
 		f.stored.Store(false)
 		err := f.read(ctx)
 		if ctx.Err() != nil {
+			if f.isGone() {
+				f.finish(err)
+			}
 			return
 		}
 		ended := err == nil || errors.Is(err, drivers.ErrNotFound)
 		if f.isGone() && (ended || errors.Is(err, errDrained)) {
-			f.finish(ctx, err)
+			f.finish(err)
 			return
 		}
 		if f.stored.Load() {
@@ -124,7 +132,7 @@ func (f *follow) read(ctx context.Context) error {
 	f.cut = false
 	since, err := f.open(ctx, reader)
 	if err == nil {
-		f.clean = false
+		clean := f.clean
 		err = reader.ReadLogs(ctx, f.w.ID(), &drivers.LogOptions{Follow: true, Since: since}, func(line drivers.LogLine) error {
 			l, err := f.lane(ctx, line.Instance)
 			if err != nil {
@@ -132,12 +140,11 @@ func (f *follow) read(ctx context.Context) error {
 			}
 			return l.add(ctx, line)
 		})
+		// That there is no log any more says nothing about how the last reading ended.
+		f.clean = err == nil || clean && errors.Is(err, drivers.ErrNotFound)
 	}
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
-	}
-	if err == nil {
-		f.clean = true
 	}
 	return err
 }
@@ -187,9 +194,10 @@ func (f *follow) open(ctx context.Context, reader drivers.LogReader) (since time
 		f.known = listed
 		f.mu.Unlock()
 	}
-	if !complete || first {
+	if !complete || first || f.fromStart {
 		since = time.Time{}
 	}
+	f.since, f.fromStart = since, false
 	for _, l := range f.allLanes() {
 		if listed != nil {
 			l.retire(listed)
@@ -197,6 +205,24 @@ func (f *follow) open(ctx context.Context, reader drivers.LogReader) (since time
 		l.rewind(since)
 	}
 	return since, nil
+}
+
+// maxMet bounds the memory of copies met; forgetting one costs another reading.
+const maxMet = 64
+
+// meet says whether the lines of a copy that nothing is known of can be taken. A reading
+// from a given time may have left out its first lines, whose timestamps are earlier
+// when the engine's clock was set back: then all is read once more, from the beginning.
+func (f *follow) meet(id string) error {
+	if f.since.IsZero() || f.met[id] {
+		return nil
+	}
+	if f.met == nil || len(f.met) >= maxMet {
+		f.met = make(map[string]bool)
+	}
+	f.met[id], f.fromStart = true, true
+	signal(f.wake)
+	return errReopen
 }
 
 // lane finds or makes the lane of an ordinal, ready to take lines.
@@ -296,20 +322,41 @@ func (f *follow) isDrained() bool {
 	return f.timer == nil && f.isGone()
 }
 
-// finish declares what of a workload that is gone could not be read.
-func (f *follow) finish(ctx context.Context, err error) {
+// finish declares what of a workload that is gone could not be read. err is how the
+// last reading ended.
+func (f *follow) finish(err error) {
 	f.mu.Lock()
 	if f.timer != nil {
 		f.timer.Stop()
 	}
 	f.mu.Unlock()
 	incomplete := f.cut
-	if errors.Is(err, drivers.ErrNotFound) {
+	switch {
+	case err == nil:
+		incomplete = false
+	case errors.Is(err, drivers.ErrNotFound), !errors.Is(err, errDrained):
 		incomplete = !f.clean
 	}
 	for _, l := range f.allLanes() {
-		if err := l.declareRemoved(ctx, incomplete); err != nil {
-			return // Closing: the next shipper finds the same gap.
+		l.declareRemoved(incomplete)
+	}
+}
+
+// drain waits until a follow of a workload that is gone has ended, or ctx does: what it
+// does not read now, no later shipper can.
+func (f *follow) drain(ctx context.Context) {
+	ends := []<-chan struct{}{f.after}
+	if f.isGone() {
+		ends = append(ends, f.done)
+	}
+	for _, end := range ends {
+		if end == nil {
+			continue
+		}
+		select {
+		case <-end:
+		case <-ctx.Done():
+			return
 		}
 	}
 }

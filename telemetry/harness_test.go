@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -74,6 +76,29 @@ func (b *testBus) start() {
 func (b *testBus) stop() {
 	b.server.Shutdown()
 	b.server.WaitForShutdown()
+}
+
+// snapshot copies the store; restore puts it back, as a crash does that takes what was
+// not written to the disk. The server must not run during restore.
+func (b *testBus) snapshot() string {
+	b.t.Helper()
+	dir := b.t.TempDir()
+	b.stop()
+	if err := os.CopyFS(dir, os.DirFS(b.dir)); err != nil {
+		b.t.Fatal(err)
+	}
+	b.start()
+	return dir
+}
+
+func (b *testBus) restore(snapshot string) {
+	b.t.Helper()
+	if err := os.RemoveAll(filepath.Join(b.dir, "jetstream")); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := os.CopyFS(b.dir, os.DirFS(snapshot)); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 func (b *testBus) createStreams() {

@@ -153,29 +153,36 @@ func (l *lane) rewind(since time.Time) {
 	}
 }
 
-// copyOf finds or adds a copy.
-func (l *lane) copyOf(id string) *copyState {
+// copyOf finds or adds a copy. Errors: errReopen.
+func (l *lane) copyOf(id string) (*copyState, error) {
 	for _, c := range l.copies {
 		if c.id == id {
-			return c
+			return c, nil
 		}
+	}
+	if err := l.f.meet(id); err != nil {
+		return nil, err
 	}
 	c := &copyState{id: id}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	// A new slice: the sender may be reading the old one.
 	l.copies = append([]*copyState{c}, l.copies[:min(len(l.copies), maxCopies-1)]...)
-	return c
+	return c, nil
 }
 
 // add takes in one line. It blocks while too much is pending. Errors: errReopen, ctx's.
 func (l *lane) add(ctx context.Context, line drivers.LogLine) error {
-	c, stream, at := l.copyOf(line.InstanceID), streamIndex(line.Stream), lineTime(line)
+	c, err := l.copyOf(line.InstanceID)
+	if err != nil {
+		return err
+	}
+	stream, at := streamIndex(line.Stream), lineTime(line)
 	pieces := countPieces(line.Line, l.limits.piece)
 	shipped, missing := c.resume[stream].skip(at, pieces)
 	if missing {
 		from := c.read[stream].at
-		if err := l.declare(ctx, c, subjects.LogGap{From: from, To: at, Reason: gapRotated}); err != nil {
+		if err := l.declare(c, subjects.LogGap{From: from, To: at, Reason: gapRotated}); err != nil {
 			return err
 		}
 	}
@@ -267,12 +274,14 @@ func (l *lane) drop(ctx context.Context, c *copyState, stream int, at time.Time,
 	return nil
 }
 
-// declare starts a segment with a gap that moves no cursor.
-func (l *lane) declare(ctx context.Context, c *copyState, gap subjects.LogGap) error {
-	if err := l.lockWithRoom(ctx); err != nil {
-		return err
-	}
+// declare starts a segment with a gap that moves no cursor. It does not wait for room:
+// there is at most one such gap each time a log is opened or given up. Errors: errReopen.
+func (l *lane) declare(c *copyState, gap subjects.LogGap) error {
+	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.lost {
+		return errReopen
+	}
 	l.push(&segment{copy: c, gap: &gap, first: cursor{at: gap.From}})
 	return nil
 }
@@ -348,7 +357,7 @@ func signal(ch chan struct{}) {
 // declareRemoved declares, for a workload that is gone, the lines that had been read
 // before, were to be read again and are not there any more; and, when the log was not
 // read to its end, that there may have been others.
-func (l *lane) declareRemoved(ctx context.Context, incomplete bool) error {
+func (l *lane) declareRemoved(incomplete bool) {
 	for at, c := range l.copies {
 		if incomplete && at == 0 {
 			last := furthest(c.read, c.wanted)
@@ -359,9 +368,9 @@ func (l *lane) declareRemoved(ctx context.Context, incomplete bool) error {
 					from = c.read[i].at
 				}
 			}
-			if err := l.declare(ctx, c, subjects.LogGap{From: from, Reason: gapRemoved}); err != nil {
-				return err
-			}
+			// An error here is that the stream was found elsewhere, after the log is gone:
+			// the message that would say so is the one that cannot be placed.
+			_ = l.declare(c, subjects.LogGap{From: from, Reason: gapRemoved})
 		}
 		for i, wanted := range c.wanted {
 			if !c.read[i].before(wanted) {
@@ -369,10 +378,7 @@ func (l *lane) declareRemoved(ctx context.Context, incomplete bool) error {
 			}
 			from := c.read[i].at
 			c.wanted[i] = cursor{}
-			if err := l.declare(ctx, c, subjects.LogGap{From: from, To: wanted.at, Reason: gapRemoved}); err != nil {
-				return err
-			}
+			_ = l.declare(c, subjects.LogGap{From: from, To: wanted.at, Reason: gapRemoved})
 		}
 	}
-	return nil
 }

@@ -105,8 +105,8 @@ func (s *Shipper) Untrack(w subjects.Workload) {
 	}
 }
 
-// Close stops reading, publishes what has been read until ctx ends, and returns when no
-// goroutine is left. An error says how many lines were not published; they are not
+// Close stops reading, except of workloads that were untracked, publishes what has been
+// read until ctx ends, and returns when no goroutine is left. An error says how many lines were not published; they are not
 // lost, the next shipper reads them again.
 func (s *Shipper) Close(ctx context.Context) error {
 	s.mu.Lock()
@@ -122,6 +122,9 @@ func (s *Shipper) Close(ctx context.Context) error {
 		follows = append(follows, f)
 	}
 	s.mu.Unlock()
+	for _, f := range follows {
+		f.drain(ctx)
+	}
 	s.readers.stop()
 	s.cfg.JS.Conn().RemoveStatusListener(s.statuses)
 	ended := make(chan struct{})

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -94,23 +92,13 @@ func TestShipperWhenTheServerLostItsTail(t *testing.T) {
 			s.Track(web, e)
 			printMany(e, c, 0, 60)
 			waitShipped(t, b, e, c)
-			snapshot := t.TempDir()
-			b.stop()
-			if err := os.CopyFS(snapshot, os.DirFS(b.dir)); err != nil {
-				t.Fatal(err)
-			}
-			b.start()
+			snapshot := b.snapshot()
 			printMany(e, c, 60, 60)
 			waitShipped(t, b, e, c)
 			printMany(e, c, 120, 60)
 			waitShipped(t, b, e, c)
 			b.stop()
-			if err := os.RemoveAll(filepath.Join(b.dir, "jetstream")); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.CopyFS(b.dir, os.DirFS(snapshot)); err != nil {
-				t.Fatal(err)
-			}
+			b.restore(snapshot)
 			printMany(e, c, 180, more)
 			b.start()
 			if got := waitShipped(t, b, e, c); len(got.gaps) > 0 {
@@ -284,4 +272,70 @@ func TestShipperForeignMessageOnTheSubject(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// What the server lost, and the engine has not any more either, is declared.
+func TestShipperDeclaresWhatNobodyHas(t *testing.T) {
+	b, e := startBus(t), newFakeEngine()
+	c := e.create("aaa", 0)
+	s := b.shipper(ShipperConfig{})
+	s.Track(web, e)
+	printMany(e, c, 0, 60)
+	waitShipped(t, b, e, c)
+	snapshot := b.snapshot()
+	printMany(e, c, 60, 60)
+	waitShipped(t, b, e, c)
+	b.stop()
+	b.restore(snapshot)
+	e.remove(c)
+	b.start()
+	l := s.follows[web].lanes[0]
+	eventually(t, func() error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.lost || len(l.copies) == 0 || l.copies[0].wanted[stdout].zero() {
+			return errors.New("the loss is not found yet")
+		}
+		return nil
+	})
+	s.Untrack(web)
+	eventually(t, func() error {
+		copies, _ := b.shippedOf(web, 0)
+		got := copies[c.id]
+		if got == nil || len(got.gaps) == 0 {
+			return errors.New("no gap")
+		}
+		for _, g := range got.gaps {
+			if g.Reason != gapRemoved || g.From.Before(start.Add(19*time.Millisecond)) || g.To.Before(start.Add(39*time.Millisecond)) {
+				t.Errorf("gap is %+v", g)
+			}
+		}
+		return sameLines(got, e.printed(c)[:60])
+	})
+}
+
+// After a purge the server still knows the message IDs and drops what is shipped again
+// as a duplicate, with an acknowledgement; that is no proof that it is stored.
+func TestShipperDuplicateIsNoProof(t *testing.T) {
+	b, e := startBus(t), newFakeEngine()
+	st, err := b.js.Stream(t.Context(), subjects.StreamLogs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := st.CachedInfo().Config
+	cfg.Duplicates = 500 * time.Millisecond
+	if _, err := b.js.UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	c := e.create("aaa", 0)
+	printMany(e, c, 0, 3)
+	s := b.shipper(ShipperConfig{MaxDelay: 50 * time.Millisecond})
+	s.Track(web, e)
+	waitShipped(t, b, e, c)
+	abort(s)
+	if err := st.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.shipper(ShipperConfig{MaxDelay: 50 * time.Millisecond}).Track(web, e)
+	waitShipped(t, b, e, c)
 }
