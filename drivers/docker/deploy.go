@@ -163,6 +163,19 @@ func checkSequence(cmd drivers.Command, workloadID string, objects []object, rec
 		Err: fmt.Errorf("command %d is older than command %d, which made what is there", cmd.Sequence, newest)}
 }
 
+// errUnfenced says that nobody could tell whether the claim still holds.
+var errUnfenced = errors.New("the claim could not be checked")
+
+// fence passes the command's fence. A fence that neither passes nor is lost leaves
+// everything as it is.
+func (r *rollout) fence(ctx context.Context) error {
+	err := r.cmd.Check(ctx)
+	if err == nil || errors.Is(err, drivers.ErrStale) {
+		return err //nolint:wrapcheck // the fence says what it is about
+	}
+	return fmt.Errorf("%w: %w", errUnfenced, err)
+}
+
 // conclude decides what becomes of an attempt that did not succeed.
 func (r *rollout) conclude(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
@@ -175,12 +188,12 @@ func (r *rollout) conclude(ctx context.Context, err error) error {
 			r.discard(ctx)
 		}
 		return err
-	case errors.Is(cause, context.DeadlineExceeded):
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		if !isFailure(err) {
 			err = &drivers.RolloutError{Reason: "DeadlineExceeded", Instance: wholeWorkload,
 				Message: "the deploy was not done by its deadline: " + err.Error()}
 		}
-	case cause != nil, errors.Is(err, drivers.ErrUnavailable):
+	case cause != nil, errors.Is(err, drivers.ErrUnavailable), errors.Is(err, errUnfenced):
 		// The next attempt adopts what is there.
 		return fmt.Errorf("deploy %s: %w", r.spec.ID(), err)
 	}
@@ -209,8 +222,8 @@ func (r *rollout) finish(ctx context.Context) (*drivers.WorkloadStatus, error) {
 		}
 	}
 	if len(leave) > 0 {
-		if err := r.cmd.Check(ctx); err != nil {
-			return nil, err //nolint:wrapcheck // the fence says what it is about
+		if err := r.fence(ctx); err != nil {
+			return nil, err
 		}
 		if err := r.d.discardAll(ctx, leave); err != nil {
 			return nil, err

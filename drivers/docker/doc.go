@@ -11,7 +11,9 @@
 // the name makes creation idempotent, since the engine gives a name to one container
 // only. A hook's container ends in ".hook.<sequence>" instead. Networks are named
 // "kranix.<namespace>.<network>" and shared by the namespace; volumes
-// "kranix.<namespace>.<name>.<volume>" and owned by the workload.
+// "kranix.<namespace>.<name>.<volume>" and owned by the workload. An empty volume
+// "kranix.<namespace>.<name>.record.<sequence>" keeps what was asked for last where no
+// container's labels can say it, as for a workload with no instances (record.go).
 //
 // # What it does not do
 //

@@ -30,7 +30,7 @@ func classify(op string, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return fmt.Errorf("%s: %w", op, err)
 	}
-	class, hint := classOf(err)
+	hint, class := classOf(err)
 	if class == nil {
 		return fmt.Errorf("%s: %w", op, plain(err))
 	}
@@ -39,7 +39,9 @@ func classify(op string, err error) error {
 
 var portTaken = regexp.MustCompile(`(?:Bind for |listen (?:tcp|udp)[46]? |exposing port (?:tcp|udp|sctp) )(\S+?:\d+)`)
 
-func classOf(err error) (class error, hint string) {
+// classOf returns the class of an engine's error, nil for none, and what the user can do
+// about it.
+func classOf(err error) (hint string, class error) {
 	msg := err.Error()
 	switch {
 	case strings.Contains(msg, "port is already allocated"), strings.Contains(msg, "address already in use"):
@@ -47,38 +49,38 @@ func classOf(err error) (class error, hint string) {
 		if m := portTaken.FindStringSubmatch(msg); m != nil {
 			where = m[1]
 		}
-		return drivers.ErrConflict, where + " is taken on the host: choose another hostPort or stop what uses it"
+		return where + " is taken on the host: choose another hostPort or stop what uses it", drivers.ErrConflict
 	case strings.Contains(msg, "no space left on device"), strings.Contains(msg, "disk quota exceeded"):
-		return drivers.ErrUnavailable, "the engine's disk is full: free space under its data root"
+		return "the engine's disk is full: free space under its data root", drivers.ErrUnavailable
 	case strings.Contains(msg, "could not select device driver"):
-		return drivers.ErrUnsupported, "resources.gpu: install the NVIDIA container toolkit on the node"
+		return "resources.gpu: install the NVIDIA container toolkit on the node", drivers.ErrUnsupported
 	case strings.Contains(msg, "No such container"):
 		// A container that disappears under a call is no answer to what the caller asked.
-		return nil, ""
+		return "", nil
 	case errors.Is(err, context.DeadlineExceeded):
-		return drivers.ErrUnavailable, "the engine did not answer in time"
+		return "the engine did not answer in time", drivers.ErrUnavailable
 	case client.IsErrConnectionFailed(err), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		if errors.Is(err, syscall.EACCES) || strings.Contains(msg, "permission denied") {
-			return drivers.ErrDenied, "let the runtime's user use the engine's socket"
+			return "let the runtime's user use the engine's socket", drivers.ErrDenied
 		}
-		return drivers.ErrUnavailable, "make sure that the engine runs and that docker.host is its address"
+		return "make sure that the engine runs and that docker.host is its address", drivers.ErrUnavailable
 	case isNetError(err):
-		return drivers.ErrUnavailable, ""
+		return "", drivers.ErrUnavailable
 	case cerrdefs.IsNotFound(err):
-		return drivers.ErrNotFound, ""
+		return "", drivers.ErrNotFound
 	case cerrdefs.IsUnavailable(err):
-		return drivers.ErrUnavailable, ""
+		return "", drivers.ErrUnavailable
 	case cerrdefs.IsConflict(err), cerrdefs.IsAlreadyExists(err):
-		return drivers.ErrConflict, ""
+		return "", drivers.ErrConflict
 	case cerrdefs.IsInvalidArgument(err):
-		return drivers.ErrInvalidSpec, ""
+		return "", drivers.ErrInvalidSpec
 	case cerrdefs.IsUnauthorized(err), cerrdefs.IsPermissionDenied(err):
-		return drivers.ErrDenied, ""
+		return "", drivers.ErrDenied
 	case cerrdefs.IsNotImplemented(err):
-		return drivers.ErrUnsupported, ""
+		return "", drivers.ErrUnsupported
 	}
-	return nil, ""
+	return "", nil
 }
 
 func isNetError(err error) bool {

@@ -30,8 +30,8 @@ func (r *rollout) runHook(ctx context.Context) error {
 	}
 	r.report(drivers.PhaseHook, wholeWorkload, "", nil)
 	if o.state == container.StateCreated {
-		if err := r.cmd.Check(ctx); err != nil {
-			return err //nolint:wrapcheck // the fence says what it is about
+		if err := r.fence(ctx); err != nil {
+			return err
 		}
 		if err := r.d.startContainer(ctx, o); err != nil {
 			var f *drivers.RolloutError

@@ -16,10 +16,10 @@ func (r *rollout) rollBack(ctx context.Context, err error) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout+2*r.spec.Grace())
 	defer cancel()
-	if fence := r.cmd.Check(ctx); fence != nil {
+	if fence := r.fence(ctx); fence != nil {
 		if errors.Is(fence, drivers.ErrStale) {
 			r.discard(ctx)
-			return fence //nolint:wrapcheck // the fence says what it is about
+			return fence
 		}
 		// Not knowing whether the claim still holds, it is not for us to change anything.
 		return fmt.Errorf("deploy %s: %w", r.spec.ID(), err)
@@ -39,8 +39,7 @@ func (r *rollout) rollBack(ctx context.Context, err error) error {
 	case what == sameAsBefore:
 		failure.Message += "; it is the revision that ran before"
 	case what == nothingBefore:
-		failure.Message += "; nothing ran before"
-		failure.RolledBack = true
+		failure.Message += "; nothing ran before, and nothing is left of it"
 	default:
 		failure.RolledBack = true
 	}
@@ -51,7 +50,7 @@ func (r *rollout) rollBack(ctx context.Context, err error) error {
 }
 
 func (r *rollout) reportRolledBack(ctx context.Context, failure *drivers.RolloutError) {
-	p := drivers.Progress{Phase: drivers.PhaseRolledBack, Reason: failure.Reason, Message: failure.Message, Instance: wholeWorkload}
+	p := drivers.Progress{Phase: drivers.PhaseRolledBack, Reason: failure.Reason, Message: r.secrets.text(failure.Message), Instance: wholeWorkload}
 	if status, err := r.d.GetStatus(ctx, r.spec.ID()); err == nil {
 		p.Status = status
 	}
@@ -229,10 +228,10 @@ func (r *rollout) discard(ctx context.Context) {
 		}
 		return r.d.remove(ctx, ours[i].id, ours[i].name, false)
 	})
-	if err == nil {
+	if err == nil && held {
 		err = r.d.removeNewVolumes(ctx, r.spec.ID(), r.cmd)
 	}
-	if err == nil {
+	if err == nil && held {
 		err = r.removeNewNetworks(ctx)
 	}
 	if err != nil {

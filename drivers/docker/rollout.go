@@ -49,8 +49,8 @@ func (r *rollout) startTogether(ctx context.Context, ordinals []int) error {
 	}
 	fresh := anyDown(made)
 	if fresh {
-		if err := r.cmd.Check(ctx); err != nil {
-			return err //nolint:wrapcheck // the fence says what it is about
+		if err := r.fence(ctx); err != nil {
+			return err
 		}
 		r.report(drivers.PhaseStarting, wholeWorkload, "", nil)
 	}
@@ -162,8 +162,8 @@ func (r *rollout) replaceOne(ctx context.Context, ordinal int) error {
 	if err != nil {
 		return err
 	}
-	if err := r.cmd.Check(ctx); err != nil {
-		return err //nolint:wrapcheck // the fence says what it is about
+	if err := r.fence(ctx); err != nil {
+		return err
 	}
 	stopFirst := r.spec.UpdateOrder() == drivers.StopFirst
 	if stopFirst {
@@ -181,8 +181,8 @@ func (r *rollout) replaceOne(ctx context.Context, ordinal int) error {
 	if stopFirst {
 		return nil
 	}
-	if err := r.cmd.Check(ctx); err != nil {
-		return err //nolint:wrapcheck // the fence says what it is about
+	if err := r.fence(ctx); err != nil {
+		return err
 	}
 	return r.stopOthers(ctx, ordinal)
 }
@@ -209,7 +209,7 @@ func (r *rollout) report(phase drivers.Phase, instance int, message string, coun
 	if count != nil {
 		p = *count
 	}
-	p.Phase, p.Instance, p.Message = phase, instance, message
+	p.Phase, p.Instance, p.Message = phase, instance, r.secrets.text(message)
 	r.cmd.Report(p)
 }
 

@@ -137,7 +137,7 @@ func TestFirstDeployThatFailsLeavesNothing(t *testing.T) {
 		s.Volumes = []drivers.Volume{{Source: "data", Target: "/data"}}
 	})
 	_, err := d.Deploy(with(t, 1), s)
-	if f := rolloutError(t, err, "Crashed"); !f.RolledBack || !strings.Contains(f.Message, "nothing ran before") {
+	if f := rolloutError(t, err, "Crashed"); f.RolledBack || !strings.Contains(f.Message, "nothing ran before") {
 		t.Errorf("error is %+v", f)
 	}
 	mustExist(t, d, 0, 0, 0)
@@ -156,7 +156,7 @@ func TestFailedDeployStaysWithoutRollback(t *testing.T) {
 func TestCommandThatCannotBeRun(t *testing.T) {
 	d := newTestDriver(t)
 	_, err := d.Deploy(with(t, 1), testSpec(d, "web", func(s *drivers.WorkloadSpec) { s.Command = []string{"/no/such/thing"} }))
-	if f := rolloutError(t, err, "StartFailed"); !f.RolledBack || !strings.Contains(f.Message, "/no/such/thing") {
+	if f := rolloutError(t, err, "StartFailed"); f.RolledBack || !strings.Contains(f.Message, "/no/such/thing") {
 		t.Errorf("error is %+v", f)
 	}
 	mustExist(t, d, 0, 0, 0)
@@ -315,6 +315,58 @@ func TestDeadlineRollsBack(t *testing.T) {
 	}
 	after, err := d.GetStatus(t.Context(), before.ID)
 	if err != nil || !slices.Equal(ids(after), ids(before)) {
+		t.Errorf("after: %+v, %v", after, err)
+	}
+}
+
+// A fence that cannot be asked is no verdict: everything stays for the next attempt.
+func TestFenceOutOfReachLeavesEverything(t *testing.T) {
+	d := newTestDriver(t)
+	before := mustDeploy(t, with(t, 1), d, testSpec(d, "web", version("1")))
+	unreachable := errors.New("no answer from the bus")
+	_, err := d.Deploy(with(t, 2, func(c *drivers.Command) {
+		c.Fence = func(context.Context) error { return unreachable }
+	}), testSpec(d, "web", version("2")))
+	if !errors.Is(err, unreachable) || errors.Is(err, drivers.ErrStale) || errors.Is(err, drivers.ErrFailed) {
+		t.Fatalf("got %v, want the fence's error", err)
+	}
+	mustExist(t, d, 2, 0, 0)
+	if c, err := d.inspect(t.Context(), before.Instances[0].ID); err != nil || !c.State.Running {
+		t.Errorf("the old instance was stopped: %v", err)
+	}
+	mustDeploy(t, with(t, 2), d, testSpec(d, "web", version("2")))
+	mustExist(t, d, 1, 0, 0)
+}
+
+// The zombie's clean-up must not take away what the new holder adopted and started.
+func TestZombieLeavesWhatWasAdopted(t *testing.T) {
+	d := newTestDriver(t)
+	s := testSpec(d, "web")
+	cmd := drivers.Command{ID: "one", Sequence: 1}
+	successor, err := New(t.Context(), d.env, d.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := successor.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	var adopted *drivers.WorkloadStatus
+	zombie := cmd
+	zombie.Fence = func(ctx context.Context) error {
+		// While the zombie stood still between creating and starting, another worker
+		// took its claim and carried the same command out.
+		if adopted == nil {
+			adopted = mustDeploy(t, drivers.WithCommand(t.Context(), cmd), successor, s)
+		}
+		return fmt.Errorf("touch claim: %w", drivers.ErrStale)
+	}
+	if _, err := d.Deploy(drivers.WithCommand(t.Context(), zombie), s); !errors.Is(err, drivers.ErrStale) {
+		t.Fatalf("got %v, want ErrStale", err)
+	}
+	after, err := d.GetStatus(t.Context(), s.ID())
+	if err != nil || after.Phase != drivers.PhaseRunning || !slices.Equal(ids(after), ids(adopted)) {
 		t.Errorf("after: %+v, %v", after, err)
 	}
 }

@@ -90,7 +90,7 @@ func translate(spec *drivers.WorkloadSpec, t target) (blueprint, error) {
 		PortBindings:   bindings,
 		RestartPolicy:  translateRestart(spec.Restart),
 		LogConfig:      translateLogs(spec.Logs),
-		Mounts:         translateVolumes(spec),
+		Mounts:         translateVolumes(spec, t),
 		Resources:      translateResources(spec),
 		Privileged:     spec.Security.Privileged,
 		ReadonlyRootfs: spec.Security.ReadOnlyRoot,
@@ -186,8 +186,9 @@ func translateLogs(l drivers.LogConfig) container.LogConfig {
 }
 
 // translateVolumes uses mounts, never binds: a bind makes the host path it is given
-// when that is missing, as root.
-func translateVolumes(spec *drivers.WorkloadSpec) []mount.Mount {
+// when that is missing, as root. Volumes carry our labels even here, since a mount makes
+// one that was removed a moment ago.
+func translateVolumes(spec *drivers.WorkloadSpec, t target) []mount.Mount {
 	out := make([]mount.Mount, 0, len(spec.Volumes))
 	for _, v := range spec.Volumes {
 		m := mount.Mount{Target: v.Target, ReadOnly: v.ReadOnly}
@@ -203,12 +204,14 @@ func translateVolumes(spec *drivers.WorkloadSpec) []mount.Mount {
 			m.Type, m.Source = mount.TypeVolume, v.Source
 			if !v.External {
 				m.Source = volumeName(spec, v.Source)
+				m.VolumeOptions = &mount.VolumeOptions{Labels: volumeLabels(t.node, spec, t.cmd, v)}
 			}
 		}
 		out = append(out, m)
 	}
 	for _, dir := range secretMounts(spec) {
-		out = append(out, mount.Mount{Type: mount.TypeVolume, Target: dir})
+		out = append(out, mount.Mount{Type: mount.TypeVolume, Target: dir, VolumeOptions: &mount.VolumeOptions{
+			Labels: volumeLabels(t.node, spec, t.cmd, drivers.Volume{})}})
 	}
 	return out
 }

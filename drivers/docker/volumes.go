@@ -45,10 +45,7 @@ func (d *Driver) ensureVolume(ctx context.Context, spec *drivers.WorkloadSpec, c
 	ctx, cancel := d.callContext(ctx)
 	defer cancel()
 	name := volumeName(spec, v.Source)
-	labels := ownerLabels(d.env.Node, spec, cmd, roleVolume)
-	if v.Retain {
-		labels[labelRetain] = "true"
-	}
+	labels := volumeLabels(d.env.Node, spec, cmd, v)
 	// Creating is idempotent: a volume of that name is returned as it is.
 	got, err := d.cli.VolumeCreate(ctx, volume.CreateOptions{Name: name, Labels: labels})
 	if err != nil {
@@ -60,6 +57,14 @@ func (d *Driver) ensureVolume(ctx context.Context, spec *drivers.WorkloadSpec, c
 			Hint: "remove it with docker volume rm " + name + ", or give the volume another source"}
 	}
 	return nil
+}
+
+func volumeLabels(node string, spec *drivers.WorkloadSpec, cmd drivers.Command, v drivers.Volume) map[string]string {
+	labels := ownerLabels(node, spec, cmd, roleVolume)
+	if v.Retain {
+		labels[labelRetain] = "true"
+	}
+	return labels
 }
 
 // ownedVolumes lists the data volumes of a workload.
