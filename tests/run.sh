@@ -42,5 +42,6 @@ export KRANIX_RUNTIME_DATA_DIR=$PWD/.kranix/data
 export KRANIX_NODE_LOCK_DIR=$PWD/.kranix/locks
 if [[ -n ${KRANIX_TEST_DOCKER_HOST:-} ]]; then
 	export KRANIX_DOCKER_HOST=$KRANIX_TEST_DOCKER_HOST
+	unset KRANIX_TEST_DOCKER_HOST # not a setting of the runtime, which would say so
 fi
 exec bin/kranix-runtime run

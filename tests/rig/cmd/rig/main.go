@@ -135,6 +135,9 @@ func execWith(ctx context.Context, r *rig.Rig, command []string) (err error) {
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = stopTimeout
 	err = cmd.Run()
+	if err != nil && cmd.ProcessState != nil && cmd.ProcessState.Success() {
+		return nil // interrupted, and it ended well
+	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		return &commandError{code: max(exit.ExitCode(), 1)}
