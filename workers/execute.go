@@ -65,8 +65,9 @@ func (w *Worker) tell(t *task, end ending) {
 	from := origin{&t.command, len(end.attempts) + 1}
 	switch {
 	case t.verb == subjects.Destroy:
-		w.observers[t.w.Backend].gone(w.settling, t.w, from, "Destroyed", "")
+		w.observers[t.w.Backend].gone(w.settling, t.w, from, "", "")
 	case end.status != nil:
+		w.observers[t.w.Backend].renewed(t.w)
 		w.observers[t.w.Backend].report(w.settling, end.status, from, subjects.WorkloadEvent{})
 	}
 }

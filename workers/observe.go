@@ -344,6 +344,14 @@ func (o *observer) keep(ctx context.Context, on subjects.Workload, status *drive
 	}
 }
 
+// renewed says that a command may have replaced the workload's instances: its logs are
+// looked at anew when the state is reported next.
+func (o *observer) renewed(on subjects.Workload) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.entry(on.ID()).tracked = false
+}
+
 // track has the workload's logs and metrics followed.
 func (o *observer) track(ctx context.Context, on subjects.Workload) {
 	if r, ok := o.pool.driver.(drivers.StatsReader); ok && o.metrics != nil {
