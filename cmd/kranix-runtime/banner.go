@@ -20,7 +20,7 @@ func (a *app) banner(l *config.Loaded, b *serverBus, open []served, left []skipp
 	for _, o := range left {
 		fmt.Fprintf(&s, "  skipped   %s: %s\n", o.name, oneLine(o.why.Error()))
 	}
-	if l.Metrics.Enabled && l.Metrics.ExposeEndpoint {
+	if l.Metrics.Enabled && l.Metrics.ExposeEndpoint && l.Metrics.MetricsPort != 0 {
 		fmt.Fprintf(&s, "  metrics   http://%s/metrics\n", metricsAddress(l.Config))
 	}
 	if !slices.ContainsFunc(open, func(o served) bool { return o.Name == l.Runtime.DefaultBackend }) {

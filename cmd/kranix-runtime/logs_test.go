@@ -92,6 +92,22 @@ func TestTailOfBusyAndQuietInstances(t *testing.T) {
 	}
 }
 
+// Lines that are not wanted do not count: older messages are read until there are
+// enough.
+func TestTailBehindManyUnwantedLines(t *testing.T) {
+	a := newTestApp(t)
+	a.observe(t, status("web", 1))
+	start := time.Now().Add(-time.Hour)
+	a.ship(t, 0, 1, start, numbered(300, "out", "stdout")...)
+	a.ship(t, 0, 1, start.Add(time.Second), numbered(100, "err", "stderr")...)
+	if code := a.run(t.Context(), "logs", "shop/web", "--tail", "2", "--stream", "stdout"); code != exitDone {
+		t.Fatal(a.err.take())
+	}
+	if got, want := a.out.take(), "out298\nout299\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestFollowLogs(t *testing.T) {
 	a := newTestApp(t)
 	a.observe(t, status("web", 1))

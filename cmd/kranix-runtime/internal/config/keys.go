@@ -72,7 +72,8 @@ var (
 	quantityType = reflect.TypeFor[*resource.Quantity]()
 )
 
-// setText sets a scalar from its text. The error says what the key wants.
+// setText sets a scalar from its text. The error says what the key wants and what it
+// got; a Secret is a text, which is never wrong, so no error holds one.
 func setText(v reflect.Value, text string) error {
 	switch {
 	case v.Type() == durationType:

@@ -150,7 +150,7 @@ func Load(opts Options) (*Loaded, error) {
 	faults = append(faults, l.readEnv(opts.Host)...)
 	faults = append(faults, l.override(opts.Overrides)...)
 	l.complete(opts.Host)
-	faults = append(faults, l.validate(faults)...)
+	faults = append(faults, l.validate()...)
 	if len(faults) > 0 {
 		slices.SortStableFunc(faults, func(a, b Fault) int { return a.Source.Line - b.Source.Line })
 		return nil, &Error{Faults: faults}
@@ -222,7 +222,7 @@ func (l *Loaded) readEnv(h Host) []Fault {
 		}
 		source := Source{Kind: FromEnv, Name: name}
 		if err := setVariable(k.value, value); err != nil {
-			faults = append(faults, Fault{Key: k.path, Source: source, Message: l.hide(k, err)})
+			faults = append(faults, Fault{Key: k.path, Source: source, Message: err.Error()})
 		}
 		l.sources[k.path] = source
 	}
@@ -240,19 +240,11 @@ func (l *Loaded) override(overrides []Override) []Fault {
 			continue
 		}
 		if err := setVariable(k.value, o.Value); err != nil {
-			faults = append(faults, Fault{Key: o.Key, Source: source, Message: l.hide(k, err)})
+			faults = append(faults, Fault{Key: o.Key, Source: source, Message: err.Error()})
 		}
 		l.sources[o.Key] = source
 	}
 	return faults
-}
-
-// hide keeps the value of a secret out of a message.
-func (l *Loaded) hide(k key, err error) string {
-	if _, ok := k.value.Interface().(Secret); ok {
-		return "the value is not usable"
-	}
-	return err.Error()
 }
 
 // complete fills in what depends on other keys and on the host.

@@ -17,20 +17,16 @@ import (
 	"github.com/kranix-io/kranix-runtime/subjects"
 )
 
-// checker collects the faults of values. A key that could not be read is not checked:
-// it holds its default, which is not what the user wrote.
+// checker collects the faults of values.
 type checker struct {
 	*Loaded
-	unread map[string]bool
 	faults []Fault
 }
 
-// validate reports every fault that is not among those already known.
-func (l *Loaded) validate(known []Fault) []Fault {
-	c := &checker{Loaded: l, unread: map[string]bool{}}
-	for _, f := range known {
-		c.unread[baseKey(f.Key)] = true
-	}
+// validate reports every fault of the values. A key that could not be read holds its
+// default, which has none.
+func (l *Loaded) validate() []Fault {
+	c := &checker{Loaded: l}
 	c.runtime()
 	c.node()
 	c.nats()
@@ -54,11 +50,7 @@ func baseKey(path string) string {
 }
 
 func (c *checker) add(path, format string, args ...any) {
-	base := baseKey(path)
-	if c.unread[base] {
-		return
-	}
-	c.faults = append(c.faults, Fault{Key: path, Source: c.Source(base), Message: fmt.Sprintf(format, args...)})
+	c.faults = append(c.faults, Fault{Key: path, Source: c.Source(baseKey(path)), Message: fmt.Sprintf(format, args...)})
 }
 
 func (c *checker) oneOf(path, got string, want ...string) {

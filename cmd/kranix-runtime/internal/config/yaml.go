@@ -141,7 +141,7 @@ func (r *reader) set(k key, e yamldoc.Entry) {
 			return
 		}
 		if err := setText(k.value, e.Value.Text); err != nil {
-			r.add(k.path, line, r.hide(k, err))
+			r.add(k.path, line, err.Error())
 		}
 	}
 }
