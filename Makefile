@@ -60,7 +60,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (5s) each
 
 .PHONY: lint
 lint: ## Check formatting, go vet, staticcheck and the import rules
-	@bad=$$(git ls-files -co --exclude-standard '*.go' | xargs -r gofmt -l); \
+	@bad=$$(gofmt -l .); \
 		if [[ -n $$bad ]]; then echo "not formatted (run gofmt -w):"; echo "$$bad"; exit 1; fi
 	go vet ./...
 	go vet -tags integration ./...

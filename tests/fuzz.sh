@@ -8,9 +8,8 @@ found=0
 while IFS=: read -r file name; do
 	[[ -n $name ]] || continue
 	found=$((found + 1))
-	go test -run '^$' -fuzz "^$name\$" -fuzztime "$fuzztime" "./$(dirname "$file")"
-done < <(git ls-files -co --exclude-standard '*_test.go' |
-	xargs -r grep -HoE '^func Fuzz[A-Za-z0-9_]+' | sed 's/:func /:/')
+	go test -run '^$' -fuzz "^$name\$" -fuzztime "$fuzztime" "$(dirname "$file")"
+done < <(grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sed 's/:func /:/' | sort)
 
 if [[ $found -eq 0 ]]; then
 	echo "no fuzz target was found" >&2
