@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -13,6 +14,9 @@ type replay struct {
 	// stored is how many of the stored messages have not been read yet.
 	stored uint64
 }
+
+// storedTimeout bounds the wait for a message that is stored.
+const storedTimeout = 15 * time.Second
 
 // openReplay starts to read. The caller closes it.
 func (b *bus) openReplay(ctx context.Context, stream string, cfg jetstream.OrderedConsumerConfig) (*replay, error) {
@@ -35,7 +39,14 @@ func (r *replay) next(ctx context.Context, follow bool) (jetstream.Msg, error) {
 	if r.stored == 0 && !follow {
 		return nil, nil
 	}
-	msg, err := r.messages.Next(jetstream.NextContext(ctx))
+	waiting := ctx
+	if !follow {
+		// What is stored is there: a server that does not send it is not well.
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithTimeout(ctx, storedTimeout)
+		defer cancel()
+	}
+	msg, err := r.messages.Next(jetstream.NextContext(waiting))
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
