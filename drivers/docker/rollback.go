@@ -201,6 +201,7 @@ func (r *rollout) removeNewNetworks(ctx context.Context) error {
 // While the claim is still ours, all of it goes. Once the claim is lost, its new holder
 // may have adopted and started our containers, so only what never ran goes; the engine
 // itself refuses to remove the others, and the new holder makes again what it misses.
+// That goes for volumes and networks too: after a destroy nobody else would remove them.
 func (r *rollout) discard(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout+r.spec.Grace())
 	defer cancel()
@@ -228,10 +229,10 @@ func (r *rollout) discard(ctx context.Context) {
 		}
 		return r.d.remove(ctx, ours[i].id, ours[i].name, false)
 	})
-	if err == nil && held {
+	if err == nil {
 		err = r.d.removeNewVolumes(ctx, r.spec.ID(), r.cmd)
 	}
-	if err == nil && held {
+	if err == nil {
 		err = r.removeNewNetworks(ctx)
 	}
 	if err != nil {

@@ -31,8 +31,8 @@ func (r *rollout) runHook(ctx context.Context) error {
 		return err
 	}
 	if !r.engine.everRan(c) {
-		if err := r.cmd.Check(ctx); err != nil {
-			return fmt.Errorf("start hook of %s: %w", r.spec.ID(), err)
+		if err := r.fence(ctx); err != nil {
+			return err
 		}
 		err := r.driver.do(ctx, OpHook, r.spec.ID(), &r.steer, func() error { return r.engine.start(c) })
 		if err != nil {

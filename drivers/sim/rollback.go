@@ -28,7 +28,7 @@ func (r *rollout) fail(ctx context.Context, err error) error {
 	case errors.Is(cause, context.DeadlineExceeded):
 		err = &drivers.RolloutError{Reason: "DeadlineExceeded", Instance: -1,
 			Message: fmt.Sprintf("%s did not come up within its deadline", r.spec.ID())}
-	case cause != nil, errors.Is(err, drivers.ErrUnavailable):
+	case cause != nil, r.unfenced, errors.Is(err, drivers.ErrUnavailable):
 		// The next attempt adopts what is there.
 		return err
 	}
@@ -53,8 +53,11 @@ func (r *rollout) rollBack(ctx context.Context, err error) error {
 	if !r.spec.RollsBack() {
 		return err
 	}
-	if lost := r.cmd.Check(ctx); lost != nil {
-		return errors.Join(fmt.Errorf("roll back %s: %w", r.spec.ID(), lost), r.discard(ctx, true))
+	switch lost := r.fence(ctx); {
+	case errors.Is(lost, drivers.ErrStale):
+		return errors.Join(lost, r.discard(ctx, true))
+	case lost != nil:
+		return errors.Join(err, lost)
 	}
 	put, backErr := r.putBack(ctx)
 	var fault *drivers.RolloutError

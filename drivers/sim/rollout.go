@@ -24,6 +24,8 @@ type rollout struct {
 	// made is what this attempt created; volumes the ones among them.
 	made    []*container
 	volumes []string
+	// unfenced says that the fence could not be asked: then nothing is for us to decide.
+	unfenced bool
 }
 
 func (r *rollout) run(ctx context.Context) (*drivers.WorkloadStatus, error) {
@@ -136,8 +138,8 @@ func (r *rollout) replace(ctx context.Context, batch []int, last bool) error {
 			return err
 		}
 	}
-	if err := r.cmd.Check(ctx); err != nil {
-		return fmt.Errorf("start %s: %w", r.spec.ID(), err)
+	if err := r.fence(ctx); err != nil {
+		return err
 	}
 	for _, c := range fresh {
 		if err := r.driver.start(ctx, c); err != nil {
@@ -159,10 +161,20 @@ func (r *rollout) replace(ctx context.Context, batch []int, last bool) error {
 	return nil
 }
 
+// fence passes the command's fence.
+func (r *rollout) fence(ctx context.Context) error {
+	err := r.cmd.Check(ctx)
+	if err == nil {
+		return nil
+	}
+	r.unfenced = !errors.Is(err, drivers.ErrStale)
+	return fmt.Errorf("pass the fence for %s: %w", r.spec.ID(), err)
+}
+
 // stop passes the fence and stops what ran before.
 func (r *rollout) stop(ctx context.Context, cs []*container) error {
-	if err := r.cmd.Check(ctx); err != nil {
-		return fmt.Errorf("replace %s: %w", r.spec.ID(), err)
+	if err := r.fence(ctx); err != nil {
+		return err
 	}
 	r.report(drivers.PhaseUpdating, cs[0].Instance)
 	return r.driver.stopAll(ctx, cs)

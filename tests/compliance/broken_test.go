@@ -231,6 +231,14 @@ func brokenCommands() []broken {
 				return st, nil
 			}}
 		}},
+		afterDeploy("cleans up after its successor", "ZombieLeavesWhatWasAdopted",
+			func(ctx context.Context, d *sim.Driver, s *drivers.WorkloadSpec, st *drivers.WorkloadStatus, err error) (*drivers.WorkloadStatus, error) {
+				if errors.Is(err, drivers.ErrStale) {
+					err = errors.Join(err, d.Destroy(commanding(ctx, func(c *drivers.Command) { c.Fence = nil }), s.ID()))
+				}
+				return st, err
+			}),
+		onDeploy("takes no answer for a yes", "FenceOutOfReachDecidesNothing", unfenced),
 		onDeploy("ignores the order of commands", "LowerSequenceIsStale", func(c *drivers.Command, _ *drivers.WorkloadSpec) { c.Sequence = 0 }),
 		{"leaves what a superseded deploy made", "SupersededDeployLeavesNothing", func(_ *sim.Engine, d *sim.Driver) drivers.RuntimeDriver {
 			return deploys{d, func(ctx context.Context, s *drivers.WorkloadSpec) (*drivers.WorkloadStatus, error) {

@@ -17,6 +17,8 @@ func commandCases() []Case {
 		{"LostFenceStartsNothing", "a claim lost between create and start: nothing ever runs, nothing stays", lostFence},
 		{"LostFenceKeepsTheOld", "a claim lost during an update: what ran goes on, the new never ran", lostFenceUpdate},
 		{"LostFenceStopsNothing", "destroy and restart without the claim change nothing", lostFenceDestroy},
+		{"FenceOutOfReachDecidesNothing", "a fence that cannot be asked leaves everything for the next attempt", fenceOutOfReach},
+		{"ZombieLeavesWhatWasAdopted", "a worker that lost its claim removes nothing that its successor runs", zombie},
 		{"LowerSequenceIsStale", "a command older than what is there is ErrStale and changes nothing", lowerSequence},
 		{"DestroyRemovesAnInterruptedDeploy", "a destroy removes what an interrupted deploy left", destroyInterrupted},
 	}
@@ -210,6 +212,62 @@ func lostFenceDestroy(r *run) {
 	r.wantClass("restart without the claim", r.d.Restart(r.losing(1).on(r.timed()), s.ID()), drivers.ErrStale)
 	if now := r.instance(s.ID()); now.ID != old.ID || now.StartedAt != old.StartedAt || now.Phase != drivers.PhaseRunning {
 		r.Errorf("want the instance untouched, got %+v, then %+v", old, now)
+	}
+}
+
+func fenceOutOfReach(r *run) {
+	good := r.deploy(r.spec(r.h.Workloads.Sleeper("web", 1)))
+	old := r.instance(good.ID)
+	s := r.spec(r.h.Workloads.Sleeper("web", 2))
+	cmd := r.command()
+	unreachable := errors.New("no answer from the bus")
+	cmd.Fence = func(context.Context) error { return unreachable }
+	_, err := r.d.Deploy(cmd.on(r.timed()), s)
+	if !errors.Is(err, unreachable) || errors.Is(err, drivers.ErrStale) || errors.Is(err, drivers.ErrFailed) {
+		r.Errorf("want the fence's error and no verdict, got %v", err)
+	}
+	for _, in := range r.status(good.ID).Instances {
+		if in.Revision == good.Revision && (in.ID != old.ID || in.StartedAt != old.StartedAt || in.Phase != drivers.PhaseRunning) {
+			r.Errorf("want the old instance untouched, got %+v, then %+v", old, in)
+		}
+		if in.Revision != good.Revision && in.StartedAt != "" {
+			r.Errorf("want the new one not started, got %+v", in)
+		}
+	}
+	cmd.Fence = nil
+	if _, err := r.d.Deploy(cmd.on(r.timed()), s); err != nil {
+		r.Fatalf("deploy again: %v", explain(err))
+	}
+	if now := r.instance(good.ID); now.Revision == good.Revision {
+		r.Errorf("want the new revision, got %+v", now)
+	}
+}
+
+func zombie(r *run) {
+	s := r.h.Workloads.Sleeper("web", 1)
+	s.Networks = []drivers.Network{{Name: "back"}}
+	s = r.spec(s)
+	cmd, successor := r.command(), r.open()
+	next := cmd.Command
+	var adopted *drivers.WorkloadStatus
+	cmd.Fence = func(context.Context) error {
+		if adopted != nil {
+			return errLost
+		}
+		// While this worker stands still, another one has the same command delivered.
+		st, err := successor.Deploy(drivers.WithCommand(r.timed(), next), s)
+		if err != nil {
+			r.Errorf("deploy by the successor: %v", explain(err))
+			st = &drivers.WorkloadStatus{}
+		}
+		adopted = st
+		return errLost
+	}
+	_, err := r.d.Deploy(cmd.on(r.timed()), s)
+	r.wantClass("deploy by the zombie", err, drivers.ErrStale)
+	now := r.status(s.ID())
+	if now.Phase != drivers.PhaseRunning || adopted == nil || fmt.Sprint(now.Marks()) != fmt.Sprint(adopted.Marks()) {
+		r.Errorf("want what the successor runs untouched, got %+v, then %+v", adopted, now)
 	}
 }
 
