@@ -201,11 +201,6 @@ func (d *Driver) startContainer(ctx context.Context, o object) error {
 // stays.
 func (d *Driver) stop(ctx context.Context, o object) error {
 	d.probes.drop(o.id)
-	if o.state == container.StatePaused {
-		if err := d.unpause(ctx, o); err != nil {
-			return err
-		}
-	}
 	grace := drivers.DefaultGrace
 	if spec := o.spec(); spec != nil {
 		grace = spec.Grace()
@@ -219,7 +214,8 @@ func (d *Driver) stop(ctx context.Context, o object) error {
 	return classify("stop container "+o.name, err)
 }
 
-// unpause thaws a container that somebody froze: it could not be asked to end.
+// unpause thaws a container that somebody froze. Only starting needs it: the engine
+// thaws what it is asked to stop.
 func (d *Driver) unpause(ctx context.Context, o object) error {
 	ctx, cancel := d.callContext(ctx)
 	defer cancel()

@@ -266,14 +266,30 @@ func TestDestroyOfWhatIgnoresTheStopSignal(t *testing.T) {
 	mustExist(t, d, 0, 0, 0)
 }
 
-func TestFrozenInstancesCanBeStopped(t *testing.T) {
+func TestFrozenInstances(t *testing.T) {
 	d := newTestDriver(t)
-	status := mustDeploy(t, with(t, 1), d, testSpec(d, "web", version("1")))
-	if err := d.cli.ContainerPause(t.Context(), status.Instances[0].ID); err != nil {
+	freeze := func(status *drivers.WorkloadStatus) {
+		t.Helper()
+		if err := d.cli.ContainerPause(t.Context(), status.Instances[0].ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := mustDeploy(t, with(t, 1), d, testSpec(d, "web", version("1")))
+	freeze(first)
+	if got, err := d.GetStatus(t.Context(), first.ID); err != nil || got.Phase != drivers.PhaseStopped || got.Reason != "Paused" {
+		t.Errorf("frozen: %+v, %v", got, err)
+	}
+	if again := mustDeploy(t, with(t, 2), d, testSpec(d, "web", version("1"))); again.Phase != drivers.PhaseRunning {
+		t.Errorf("deployed again: %+v", again)
+	}
+	freeze(first)
+	second := mustDeploy(t, with(t, 3), d, testSpec(d, "web", version("2")))
+	freeze(second)
+	if err := d.Restart(with(t, 4), second.ID); err != nil {
 		t.Fatal(err)
 	}
-	mustDeploy(t, with(t, 2), d, testSpec(d, "web", version("2")))
-	if err := d.Destroy(with(t, 3), status.ID); err != nil {
+	freeze(second)
+	if err := d.Destroy(with(t, 5), second.ID); err != nil {
 		t.Fatal(err)
 	}
 	mustExist(t, d, 0, 0, 0)

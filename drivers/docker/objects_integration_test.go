@@ -378,3 +378,22 @@ func TestHookThatTakesTooLong(t *testing.T) {
 	}
 	mustExist(t, d, 0, 0, 0)
 }
+
+// A network that somebody is about to use is not removed from under them.
+func TestHeldNetworksStay(t *testing.T) {
+	d := newTestDriver(t)
+	s := testSpec(d, "web", func(s *drivers.WorkloadSpec) { s.Networks = []drivers.Network{{Name: "front"}} })
+	release, err := d.holdNetworks(t.Context(), s, drivers.Command{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Destroy(with(t, 1), drivers.WorkloadID(d.env.Node, "other")); err != nil {
+		t.Fatal(err)
+	}
+	mustExist(t, d, 0, 0, 1)
+	release()
+	if err := d.Destroy(with(t, 2), drivers.WorkloadID(d.env.Node, "other")); err != nil {
+		t.Fatal(err)
+	}
+	mustExist(t, d, 0, 0, 0)
+}

@@ -90,11 +90,6 @@ func marked(baseline []drivers.InstanceMark, c container.InspectResponse) bool {
 
 func (d *Driver) restartContainer(ctx context.Context, o object, grace time.Duration) error {
 	d.probes.drop(o.id)
-	if o.state == container.StatePaused {
-		if err := d.unpause(ctx, o); err != nil {
-			return err
-		}
-	}
 	ctx, cancel := context.WithTimeout(ctx, grace+d.cfg.CallTimeout)
 	defer cancel()
 	if err := d.cli.ContainerRestart(ctx, o.id, container.StopOptions{}); err != nil {

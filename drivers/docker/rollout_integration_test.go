@@ -324,8 +324,14 @@ func TestFenceOutOfReachLeavesEverything(t *testing.T) {
 	d := newTestDriver(t)
 	before := mustDeploy(t, with(t, 1), d, testSpec(d, "web", version("1")))
 	unreachable := errors.New("no answer from the bus")
+	var asked atomic.Int32
 	_, err := d.Deploy(with(t, 2, func(c *drivers.Command) {
-		c.Fence = func(context.Context) error { return unreachable }
+		c.Fence = func(context.Context) error {
+			if asked.Add(1) == 1 {
+				return unreachable
+			}
+			return nil
+		}
 	}), testSpec(d, "web", version("2")))
 	if !errors.Is(err, unreachable) || errors.Is(err, drivers.ErrStale) || errors.Is(err, drivers.ErrFailed) {
 		t.Fatalf("got %v, want the fence's error", err)
