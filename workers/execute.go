@@ -74,7 +74,7 @@ func (w *Worker) tell(t *task, end ending) {
 
 // lastStatus reads the state for a result, as far as the engine answers.
 func (w *Worker) lastStatus(pool *pool, on subjects.Workload) *drivers.WorkloadStatus {
-	ctx, cancel := context.WithTimeout(w.settling, publishTimeout)
+	ctx, cancel := context.WithTimeout(w.settling, requestTimeout)
 	defer cancel()
 	status, err := pool.driver.GetStatus(ctx, on.ID())
 	if err != nil {
@@ -128,7 +128,9 @@ func (w *Worker) takeUp(t *task, pool *pool) (*claim, error) {
 // findAnswer returns errAnswered when the command has its result.
 func (w *Worker) findAnswer(t *task) error {
 	for wait := newPause(20*time.Millisecond, time.Second); ; {
-		_, _, err := subjects.FindResultOf(t.ctx, w.cfg.JS, t.w, t.id)
+		ctx, cancel := context.WithTimeout(t.ctx, requestTimeout)
+		_, _, err := subjects.FindResultOf(ctx, w.cfg.JS, t.w, t.id)
+		cancel()
 		switch {
 		case err == nil, errors.Is(err, subjects.ErrEvent):
 			return errAnswered
@@ -147,7 +149,9 @@ func (w *Worker) redriven(t *task) (uint64, error) {
 		return 0, nil
 	}
 	for wait := newPause(20*time.Millisecond, time.Second); ; {
-		_, e, err := subjects.FindResultOf(t.ctx, w.cfg.JS, t.w, t.redriveOf)
+		ctx, cancel := context.WithTimeout(t.ctx, requestTimeout)
+		_, e, err := subjects.FindResultOf(ctx, w.cfg.JS, t.w, t.redriveOf)
+		cancel()
 		if errors.Is(err, subjects.ErrNoResult) || errors.Is(err, subjects.ErrSubject) {
 			return 0, &refusal{command: t.command, reason: "Invalid", message: "redriveof: no command of this workload with that ID has a result",
 				fields: []subjects.FieldFault{{Path: subjects.ExtRedriveOf, Message: "no command of this workload with that ID has a result"}}}
@@ -327,7 +331,7 @@ func (w *Worker) afterwards(t *task, end ending) {
 // restart or to another worker.
 func (w *Worker) leave(t *task, c *claim) {
 	if c != nil {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), publishTimeout)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), requestTimeout)
 		defer cancel()
 		if err := c.release(ctx, func(*record) {}); err != nil && !errors.Is(err, drivers.ErrStale) {
 			w.log.Warn("claim not released, its lease runs out instead", "workload", t.w.ID(), "error", err)

@@ -59,7 +59,7 @@ func (o *outbox) shard(w subjects.Workload) chan item {
 func (o *outbox) drain(items chan item) {
 	for it := range items {
 		for wait := newPause(50*time.Millisecond, 2*time.Second); ; {
-			ctx, cancel := context.WithTimeout(o.ctx, publishTimeout)
+			ctx, cancel := context.WithTimeout(o.ctx, requestTimeout)
 			err := it.do(ctx)
 			cancel()
 			if err == nil {
@@ -76,9 +76,6 @@ func (o *outbox) drain(items chan item) {
 		}
 	}
 }
-
-// publishTimeout bounds one try of one publication.
-const publishTimeout = 5 * time.Second
 
 // put queues an item, waiting for room. Errors: ctx's cause.
 func (o *outbox) put(ctx context.Context, w subjects.Workload, it item) error {

@@ -90,10 +90,17 @@ type recordStore interface {
 	each(ctx context.Context, fn func(key string, rec record)) error
 }
 
+// requestTimeout bounds one request to the bus. Whoever makes one repeats it; a request
+// whose answer was lost with the connection must not wait as long as the command may
+// take, which is what the caller's own deadline allows.
+const requestTimeout = 3 * time.Second
+
 // kvRecords is a recordStore in KRANIX_WORKLOADS.
 type kvRecords struct{ kv jetstream.KeyValue }
 
 func (s kvRecords) get(ctx context.Context, w subjects.Workload) (record, uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	entry, err := s.kv.Get(ctx, w.Identity().Key())
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return record{}, 0, nil
@@ -113,6 +120,8 @@ func (s kvRecords) put(ctx context.Context, w subjects.Workload, rec record, rev
 	if err != nil {
 		return 0, fmt.Errorf("encode record of %s: %w", w, err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	key := w.Identity().Key()
 	var next uint64
 	if rev == 0 {

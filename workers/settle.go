@@ -237,7 +237,7 @@ func (w *Worker) publishResult(ctx context.Context, on subjects.Workload, cmd *c
 // keepTrying repeats fn while the bus is away, until it succeeds or ctx ends.
 func (w *Worker) keepTrying(ctx context.Context, what string, fn func(context.Context) error) {
 	for wait := newPause(50*time.Millisecond, 2*time.Second); ; {
-		try, cancel := context.WithTimeout(ctx, 2*publishTimeout)
+		try, cancel := context.WithTimeout(ctx, 2*requestTimeout)
 		err := fn(try)
 		cancel()
 		if err == nil {

@@ -124,7 +124,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.drain()
 	stopObserving()
 	reporting.Wait()
-	closing, cancel := context.WithTimeout(context.Background(), publishTimeout)
+	closing, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
 	w.outbox.close(closing)
 	return err
@@ -249,7 +249,7 @@ func (w *Worker) drain() {
 	}
 	w.stopWorking(errShutdown)
 	// Drivers let go of a cancelled call quickly; results then need the bus.
-	grace := time.NewTimer(2 * publishTimeout)
+	grace := time.NewTimer(2 * requestTimeout)
 	defer grace.Stop()
 	select {
 	case <-idle:
