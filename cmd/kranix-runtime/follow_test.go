@@ -144,12 +144,32 @@ func TestInterruptedWait(t *testing.T) {
 	done := make(chan int)
 	go func() { done <- a.run(ctx, "deploy", "-f", "-") }()
 	command := commandOf(t, <-got)
+	a.progress(t, command, "accepted", subjects.WorkloadEvent{})
+	eventually(t, "it waits", func() bool { return strings.Contains(a.err.String(), "accepted") })
 	cancel()
 	if code := <-done; code != exitInterrupted {
 		t.Errorf("exit code %d, want %d", code, exitInterrupted)
 	}
 	if text := a.err.String(); !strings.Contains(text, "interrupted; command "+command+" (deploy shop/web) goes on") {
 		t.Errorf("got %q", text)
+	}
+}
+
+// Who cannot know whether a command is stored is told how to find out.
+func TestUnansweredPublish(t *testing.T) {
+	a := newTestApp(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	w := web.Identity()
+	_, err := a.bus.publish(ctx, command{workload: w, verb: subjects.Restart, source: "/test", id: "1"})
+	if codeOf(err) != exitInterrupted || !strings.Contains(err.Error(), "it may be stored; to be sure, repeat it with --source /test --id 1") {
+		t.Errorf("interrupted: got %v (exit code %d)", err, codeOf(err))
+	}
+	ctx, cancel = context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	if _, err = a.bus.publish(ctx, command{workload: w, verb: subjects.Restart, source: "/test", id: "1"}); err == nil ||
+		!strings.Contains(err.Error(), "it may be stored") {
+		t.Errorf("too late: got %v", err)
 	}
 }
 

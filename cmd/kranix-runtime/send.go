@@ -28,6 +28,11 @@ type command struct {
 // token is the command's CommandID.
 func (c command) token() string { return subjects.CommandID(c.source, c.id) }
 
+// repeat says how to send the command again without its being carried out twice.
+func (c command) repeat() string {
+	return fmt.Sprintf("; to be sure, repeat it with --source %s --id %s", c.source, c.id)
+}
+
 // receipt is a command that is stored: from now on it ends in exactly one result.
 type receipt struct {
 	command command
@@ -61,6 +66,12 @@ func (b *bus) publish(ctx context.Context, c command) (receipt, error) {
 	ack, err := b.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(subjects.StreamCommands))
 	if errors.Is(err, nats.ErrMaxPayload) {
 		return receipt{}, exitf(exitUsage, "publish %s of %s: %w", c.verb, c.workload.ID(), err)
+	}
+	if errors.Is(ctx.Err(), context.Canceled) && err != nil {
+		return receipt{}, exitf(exitInterrupted, "interrupted while %s of %s was published: it may be stored%s", c.verb, c.workload.ID(), c.repeat())
+	}
+	if errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) {
+		return receipt{}, exitf(exitUnreachable, "publish %s of %s: NATS did not answer: it may be stored%s", c.verb, c.workload.ID(), c.repeat())
 	}
 	if err != nil {
 		return receipt{}, fmt.Errorf("publish %s of %s: %w", c.verb, c.workload.ID(), explain(err))
