@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/container"
+	"go.uber.org/goleak"
 
 	"github.com/kranix-io/kranix-runtime/drivers"
 )
@@ -320,5 +321,26 @@ func TestEngineThatIsNotThere(t *testing.T) {
 	cancel()
 	if _, err := New(ctx, drivers.Environment{Node: "n1"}, Config{Host: "unix:///no/such/socket"}); err == nil {
 		t.Error("got nil with a cancelled context")
+	}
+}
+
+// Close ends the probes and waits for them, and leaves the workloads alone.
+func TestCloseEndsProbes(t *testing.T) {
+	d := newTestDriver(t)
+	before := goleak.IgnoreCurrent()
+	second, err := New(t.Context(), d.env, d.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := testSpec(d, "web", serving("one", 0), checked(drivers.HealthCheck{HTTP: &drivers.HTTPProbe{Port: 80}}))
+	mustDeploy(t, with(t, 1), second, s)
+	if err := second.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := goleak.Find(before); err != nil {
+		t.Error(err)
+	}
+	if c, err := d.observe(t.Context(), s.ID()); err != nil || len(c) != 1 || c[0].state != container.StateRunning {
+		t.Errorf("after close: %+v, %v", c, err)
 	}
 }
