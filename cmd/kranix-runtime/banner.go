@@ -2,12 +2,30 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
 
 	"github.com/kranix-io/kranix-runtime/cmd/kranix-runtime/internal/config"
 )
+
+// announce says what this runtime serves: to people as text, to a log in JSON as one of
+// its lines.
+func (a *app) announce(l *config.Loaded, b *serverBus, open []served, left []skipped, hints bool, log *slog.Logger) error {
+	if l.Runtime.LogFormat != "json" {
+		return a.banner(l, b, open, left, hints)
+	}
+	var backends, without []string
+	for _, o := range open {
+		backends = append(backends, o.Name)
+	}
+	for _, o := range left {
+		without = append(without, o.name+": "+o.why.Error())
+	}
+	log.Info("ready", "version", versionText(), "node", l.Node.Name, "nats", redact(b.url), "backends", backends, "skipped", without)
+	return nil
+}
 
 // banner tells people what this runtime serves and, with hints, how to use it.
 func (a *app) banner(l *config.Loaded, b *serverBus, open []served, left []skipped, hints bool) error {

@@ -55,7 +55,6 @@ runtime.drain_timeout to end. Workloads keep running. The second one ends the pr
 			if err != nil {
 				return err
 			}
-			a.warn(l.Warnings)
 			return a.run(cmd.Context(), l, f.hints || terminal(a.stderr))
 		},
 	}
@@ -74,6 +73,9 @@ func (a *app) run(ctx context.Context, l *config.Loaded, hints bool) (err error)
 	log, err := newLogger(a.stderr, l.Config)
 	if err != nil {
 		return exitWith(exitUsage, err)
+	}
+	for _, w := range l.Warnings {
+		log.Warn(w)
 	}
 	defer func() {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
@@ -114,7 +116,7 @@ func (a *app) run(ctx context.Context, l *config.Loaded, hints bool) (err error)
 	if err != nil {
 		return err
 	}
-	if err := a.banner(l, b, open, left, hints); err != nil {
+	if err := a.announce(l, b, open, left, hints, log); err != nil {
 		return err
 	}
 	if err := notify(a.host, "READY=1"); err != nil {

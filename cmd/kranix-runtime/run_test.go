@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"net"
 	"path/filepath"
 	"strings"
@@ -100,6 +101,23 @@ func TestMetricsPortInUse(t *testing.T) {
 	eventually(t, "it says why it ends", func() bool { return strings.Contains(log.String(), "set metrics.metrics_port to a free one") })
 	if code := stop(); code != exitError {
 		t.Errorf("exit code %d:\n%s", code, log)
+	}
+}
+
+// A log that machines read holds nothing else.
+func TestJSONLog(t *testing.T) {
+	log, stop := startRun(t, "KRANIX_RUNTIME_LOG_FORMAT=json", "KRANIX_RUNTIME_BACKEND=x")
+	eventually(t, "it is ready", func() bool { return strings.Contains(log.String(), `"msg":"ready"`) })
+	if code := stop(); code != exitDone {
+		t.Errorf("exit code %d", code)
+	}
+	for line := range strings.Lines(log.String()) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("not JSON: %s", line)
+		}
+	}
+	if !strings.Contains(log.String(), `KRANIX_RUNTIME_BACKENDS`) {
+		t.Errorf("the warning about a variable is missing:\n%s", log)
 	}
 }
 
