@@ -362,19 +362,23 @@ func TestPullsOfOneImageAreOne(t *testing.T) {
 	emptyDockerConfig(t)
 	d := newTestDriver(t, func(e *drivers.Environment, _ *Config) { e.Secrets = oneSecret("right") })
 	r := newTestRegistry(t, d, 1<<20, 1)
-	var open sync.WaitGroup
-	open.Add(1)
+	open := make(chan struct{})
 	r.set("robot", "right", func(_ http.ResponseWriter, req *http.Request) bool {
 		if isLayer(req) {
-			open.Wait()
+			select {
+			case <-open:
+			case <-req.Context().Done():
+			}
 		}
 		return false
 	})
 	good := &drivers.RegistryCredentials{Username: "robot"}
 	pull := func(c *drivers.RegistryCredentials) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
 		s := spec(r.image(), drivers.PullAlways)
 		s.Registry = c
-		_, _, err := d.ensureImage(t.Context(), s)
+		_, _, err := d.ensureImage(ctx, s)
 		return err
 	}
 	const callers = 8
@@ -395,7 +399,7 @@ func TestPullsOfOneImageAreOne(t *testing.T) {
 			t.Errorf("another caller's pull was shared: %v, want ErrDenied", err)
 		}
 	}
-	open.Done()
+	close(open)
 	for range callers {
 		if err := <-results; err != nil {
 			t.Error(err)
