@@ -148,6 +148,7 @@ func (e ending) result(cmd *command, node string, now time.Time) subjects.Result
 // delivered again and settled then.
 func (w *Worker) settle(t *task, c *claim, e ending) {
 	ctx := w.settling
+	earlier := false
 	w.keepTrying(ctx, "settle "+t.w.String(), func(ctx context.Context) error {
 		if e.needsDeadLetter() {
 			if err := w.publishDeadLetter(ctx, &t.command, e); err != nil {
@@ -164,8 +165,8 @@ func (w *Worker) settle(t *task, c *claim, e ending) {
 			return err
 		}
 		if !won {
-			// Somebody else decided: what they said is the truth.
-			e.outcome = outcome
+			// Decided before, or by somebody else: what stands is the truth.
+			e.outcome, earlier = outcome, true
 		}
 		if c != nil {
 			if err := c.release(ctx, func(rec *record) { e.writeTo(rec, &t.command) }); err != nil && !errors.Is(err, drivers.ErrStale) {
@@ -178,6 +179,11 @@ func (w *Worker) settle(t *task, c *claim, e ending) {
 		return nil
 	})
 	t.finish()
+	if earlier {
+		w.log.Info("command had its result", "workload", t.w.ID(), "backend", t.w.Backend, "verb", t.verb, "sequence", t.seq,
+			"command", t.id, "outcome", e.outcome)
+		return
+	}
 	w.cfg.Counters.CommandSettled(t.w.Backend, string(t.verb), string(e.outcome), w.serverNow().Sub(t.published).Seconds())
 	w.log.Info("command settled", "workload", t.w.ID(), "backend", t.w.Backend, "verb", t.verb, "sequence", t.seq,
 		"command", t.id, "outcome", e.outcome, "reason", e.reason, "error", e.err)
