@@ -32,6 +32,12 @@ func (e *supersededError) Unwrap() error { return drivers.ErrStale }
 // new holder does that.
 var errClaimLost = fmt.Errorf("claim taken over by another worker: %w", drivers.ErrStale)
 
+// errTakenOver is the cause of a context that ends because the claim was lost. Unlike
+// the fence's answer it does not match drivers.ErrStale: whoever holds the claim now
+// may be carrying out this very command with what this attempt made, which therefore
+// must be left alone.
+var errTakenOver = errors.New("claim taken over by another worker")
+
 // claims takes and keeps claims for one process.
 type claims struct {
 	store  recordStore

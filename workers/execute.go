@@ -40,7 +40,7 @@ func (w *Worker) carryOut(t *task) {
 		w.forward(t, err)
 		return
 	case actLeave:
-		w.leave(t, c)
+		w.leave(t, c, err)
 		return
 	case actRetry, actWait, actSettle:
 	}
@@ -179,7 +179,12 @@ func (w *Worker) attempts(t *task, pool *pool, c *claim) (*drivers.WorkloadStatu
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
-		c.keep(keeping, func(err error) { t.cancel(err) })
+		c.keep(keeping, func(err error) {
+			if errors.Is(err, errClaimLost) {
+				err = errTakenOver
+			}
+			t.cancel(err)
+		})
 	}()
 	defer func() { stopKeeping(); <-kept }()
 
@@ -329,7 +334,7 @@ func (w *Worker) afterwards(t *task, end ending) {
 
 // leave gives a command back without a result: it is delivered again, here after a
 // restart or to another worker.
-func (w *Worker) leave(t *task, c *claim) {
+func (w *Worker) leave(t *task, c *claim, cause error) {
 	if c != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), requestTimeout)
 		defer cancel()
@@ -338,7 +343,7 @@ func (w *Worker) leave(t *task, c *claim) {
 		}
 	}
 	msg := t.finish()
-	if msg == nil || errors.Is(context.Cause(t.ctx), errClaimLost) {
+	if msg == nil || errors.Is(cause, errClaimLost) || errors.Is(cause, errTakenOver) {
 		return // only the holder of the claim may nak
 	}
 	if err := msg.Nak(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -233,4 +234,42 @@ func TestOverdue(t *testing.T) {
 	}
 	id, _ = b.command(subjects.Deploy, "cart", web("cart"))
 	b.want(id, subjects.Done)
+}
+
+// TestZombie: a worker that stood still longer than its lease finds, when it goes on,
+// that another one took the command over. It removes nothing the other works with, runs
+// nothing, and settles nothing (fault 2).
+func TestZombie(t *testing.T) {
+	b := newBus(t)
+	frozen, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	cfg := sim.Config{Intercept: func(ctx context.Context, op sim.Op, id string) error {
+		if op == sim.OpStart {
+			once.Do(func() {
+				close(frozen)
+				<-release
+			})
+		}
+		return nil
+	}}
+	engine, driver := newEngine(t, "n1", cfg)
+	// Between the frozen worker and the bus nothing passes: its lease runs out.
+	cut := newWire(t, b)
+	b.startWorkerOn("n1", shared{driver}, cut.url(), func(c *workers.Config) { c.Lease, c.AckWait = time.Second, time.Second })
+	id, _ := b.command(subjects.Deploy, "cart", web("cart"))
+	<-frozen
+	cut.cut()
+	b.startWorker("n2", shared{newDriver(t, "n1", sim.Config{}, engine)}, func(c *workers.Config) { c.Lease, c.AckWait = time.Second, time.Second })
+	b.want(id, subjects.Done)
+	close(release)
+	cut.mend()
+	marker, _ := b.command(subjects.Restart, "cart", nil)
+	b.want(marker, subjects.Done)
+	if n := b.count(subjects.StreamResults, subjects.ResultFilter(id)); n != 1 {
+		t.Errorf("%d results", n)
+	}
+	status, err := driver.GetStatus(t.Context(), "shop/cart")
+	if err != nil || status.Phase != drivers.PhaseRunning || len(status.Instances) != 1 {
+		t.Errorf("after the zombie came back: %+v, %v", status, err)
+	}
 }

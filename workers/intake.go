@@ -150,7 +150,7 @@ func reasonOf(err error) string {
 func (w *Worker) forward(t *task, cause error) {
 	var elsewhere *elsewhereError
 	if !errors.As(cause, &elsewhere) {
-		w.leave(t, nil)
+		w.leave(t, nil, cause)
 		return
 	}
 	s, err := subjects.Parse(t.subject)

@@ -58,7 +58,7 @@ func disposition(err error) (action, subjects.Outcome, string) {
 		return actSettle, subjects.Done, ""
 	case errors.Is(err, errAnswered):
 		return actAck, "", ""
-	case errors.Is(err, errShutdown), errors.Is(err, errClaimLost):
+	case errors.Is(err, errShutdown), errors.Is(err, errClaimLost), errors.Is(err, errTakenOver):
 		return actLeave, "", ""
 	case errors.As(err, &by):
 		return actSettle, subjects.Superseded, "Superseded"

@@ -3,9 +3,11 @@ package workers_test
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -71,7 +73,12 @@ func (b *bus) stop() {
 // connect makes a connection of its own, as another process would have.
 func (b *bus) connect() (*nats.Conn, jetstream.JetStream) {
 	b.t.Helper()
-	nc, err := nats.Connect(b.server.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	return b.connectTo(b.server.ClientURL())
+}
+
+func (b *bus) connectTo(url string) (*nats.Conn, jetstream.JetStream) {
+	b.t.Helper()
+	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -93,7 +100,13 @@ type runtime struct {
 // test, or before by stop.
 func (b *bus) startWorker(node string, driver drivers.RuntimeDriver, change ...func(*workers.Config)) *runtime {
 	b.t.Helper()
-	nc, js := b.connect()
+	return b.startWorkerOn(node, driver, b.server.ClientURL(), change...)
+}
+
+// startWorkerOn runs a worker that reaches the bus at url.
+func (b *bus) startWorkerOn(node string, driver drivers.RuntimeDriver, url string, change ...func(*workers.Config)) *runtime {
+	b.t.Helper()
+	nc, js := b.connectTo(url)
 	cfg := workers.Config{
 		Node: node, Backends: []workers.Backend{{Name: "sim", Driver: driver}}, DefaultBackend: "sim", NC: nc, JS: js,
 		AckWait: 2 * time.Second, Lease: 2 * time.Second, RetryMin: 10 * time.Millisecond, RetryMax: 100 * time.Millisecond,
@@ -132,6 +145,74 @@ func (r *runtime) stop(t *testing.T) {
 		t.Error("worker does not end")
 	}
 	r.done = nil
+}
+
+// shared hides that an engine belongs to one host: any worker may serve it.
+type shared struct{ drivers.RuntimeDriver }
+
+// wire is a way to the bus that can be cut.
+type wire struct {
+	listener net.Listener
+	mu       sync.Mutex
+	isCut    bool
+	conns    []net.Conn
+	wg       sync.WaitGroup
+}
+
+func newWire(t *testing.T, b *bus) *wire {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{listener: l}
+	to := b.server.Addr().String()
+	w.wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			w.carry(c, to)
+		}
+	})
+	t.Cleanup(func() { l.Close(); w.cut(); w.wg.Wait() })
+	return w
+}
+
+func (w *wire) url() string { return "nats://" + w.listener.Addr().String() }
+
+// carry passes a connection on unless the wire is cut.
+func (w *wire) carry(c net.Conn, to string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	far, err := net.Dial("tcp", to)
+	if err != nil || w.isCut {
+		c.Close()
+		if err == nil {
+			far.Close()
+		}
+		return
+	}
+	w.conns = append(w.conns, c, far)
+	w.wg.Go(func() { _, _ = io.Copy(far, c); far.Close() })
+	w.wg.Go(func() { _, _ = io.Copy(c, far); c.Close() })
+}
+
+func (w *wire) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.isCut = true
+	for _, c := range w.conns {
+		c.Close()
+	}
+	w.conns = nil
+}
+
+func (w *wire) mend() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.isCut = false
 }
 
 // newEngine makes a simulated engine and a driver of a node on it.
