@@ -241,13 +241,14 @@ func TestOverdue(t *testing.T) {
 // nothing, and settles nothing (fault 2).
 func TestZombie(t *testing.T) {
 	b := newBus(t)
-	frozen, release := make(chan struct{}), make(chan struct{})
+	frozen, noticed := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	cfg := sim.Config{Intercept: func(ctx context.Context, op sim.Op, id string) error {
 		if op == sim.OpStart {
 			once.Do(func() {
 				close(frozen)
-				<-release
+				<-ctx.Done()
+				close(noticed)
 			})
 		}
 		return nil
@@ -261,8 +262,8 @@ func TestZombie(t *testing.T) {
 	cut.cut()
 	b.startWorker("n2", shared{newDriver(t, "n1", sim.Config{}, engine)}, func(c *workers.Config) { c.Lease, c.AckWait = time.Second, time.Second })
 	b.want(id, subjects.Done)
-	close(release)
 	cut.mend()
+	<-noticed
 	marker, _ := b.command(subjects.Restart, "cart", nil)
 	b.want(marker, subjects.Done)
 	if n := b.count(subjects.StreamResults, subjects.ResultFilter(id)); n != 1 {
