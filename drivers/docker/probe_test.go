@@ -80,12 +80,10 @@ func TestProbeHTTP(t *testing.T) {
 
 func TestProbeTargets(t *testing.T) {
 	made := func(mode string, ip string, ports nat.PortMap) container.InspectResponse {
-		return container.InspectResponse{
-			ContainerJSONBase: &container.ContainerJSONBase{HostConfig: &container.HostConfig{NetworkMode: container.NetworkMode(mode)}},
-			NetworkSettings: &container.NetworkSettings{
-				NetworkSettingsBase: container.NetworkSettingsBase{Ports: ports}, //nolint:staticcheck // the engine's own form
-				Networks:            map[string]*network.EndpointSettings{"front": {IPAddress: ip}}},
-		}
+		settings := &container.NetworkSettings{Networks: map[string]*network.EndpointSettings{"front": {IPAddress: ip}}}
+		settings.Ports = ports
+		return container.InspectResponse{NetworkSettings: settings, ContainerJSONBase: &container.ContainerJSONBase{
+			HostConfig: &container.HostConfig{NetworkMode: container.NetworkMode(mode)}}}
 	}
 	published := nat.PortMap{"80/tcp": {{HostIP: "0.0.0.0", HostPort: "18080"}}, "80/udp": {{HostPort: "9"}}, "81/tcp": {{HostPort: "10"}}}
 	cases := []struct {
