@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 
@@ -182,12 +183,18 @@ func newLogger(w io.Writer, c *config.Config) (*slog.Logger, error) {
 	return slog.New(slog.NewTextHandler(w, opts)), nil
 }
 
+// alone says that no worker of another host can be on the bus: what is not served here
+// is not served at all.
+func alone(n config.NATS) bool {
+	host, _, err := net.SplitHostPort(n.Listen)
+	return n.Mode == config.NATSEmbedded && err == nil && config.Loopback(host)
+}
+
 func workerConfig(c *config.Config, b *serverBus, open []served, t *telemetryParts, log *slog.Logger) workers.Config {
 	cfg := workers.Config{
 		Node:           c.Node.Name,
 		DefaultBackend: c.Runtime.DefaultBackend,
-		// On the bus of this process nobody else can serve the others.
-		RejectUnserved: c.NATS.Mode == config.NATSEmbedded,
+		RejectUnserved: alone(c.NATS),
 		NC:             b.nc,
 		JS:             b.js,
 		AckWait:        c.Runtime.AckWait,
