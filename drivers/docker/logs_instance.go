@@ -211,6 +211,7 @@ func (f *instanceFollower) catchUp(ctx context.Context, final bool) (fresh int, 
 	}
 	in := &ordered{src: lines}
 	var batch []line
+	size := 0
 	for {
 		l, err := in.next()
 		end := errors.Is(err, io.EOF)
@@ -219,13 +220,14 @@ func (f *instanceFollower) catchUp(ctx context.Context, final bool) (fresh int, 
 		}
 		if !end && f.read.after(l) {
 			batch = append(batch, l)
+			size += len(l.text)
 		}
-		if len(batch) > 0 && (end || len(batch) >= followLines/4) {
+		if len(batch) > 0 && (end || len(batch) >= followLines/4 || size >= followBytes) {
 			if err := f.deliver(ctx, batch); err != nil {
 				return fresh, err
 			}
 			fresh += len(batch)
-			batch = nil
+			batch, size = nil, 0
 		}
 		if end {
 			break

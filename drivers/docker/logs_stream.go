@@ -222,7 +222,7 @@ func (s *followStream) reread(ctx context.Context) error {
 			return err
 		}
 		s.held, s.bytes = nil, 0
-		return s.drain(ctx)
+		return nil
 	case err != nil:
 		return err
 	}
@@ -247,22 +247,6 @@ func (s *followStream) removed(ctx context.Context, err error) bool {
 		return errors.Is(err, drivers.ErrNotFound)
 	}
 	return c.State.Status == container.StateRemoving || c.State.Dead
-}
-
-// drain hands on the rest of the stream of a container that was removed.
-func (s *followStream) drain(ctx context.Context) error {
-	for s.end == nil {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case c := <-s.chunks:
-			s.end = c.end
-			if err := s.f.deliver(ctx, s.f.unread(c.lines)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // audit looks for lines that the stream does not bring.
