@@ -180,7 +180,9 @@ func (l *lane) add(ctx context.Context, line drivers.LogLine) error {
 	stream, at := streamIndex(line.Stream), lineTime(line)
 	pieces := countPieces(line.Line, l.limits.piece)
 	shipped, missing := c.resume[stream].skip(at, pieces)
-	if missing {
+	// The driver knows of a rotation that fell into its reading, the cursor of one
+	// between two readings.
+	if missing || line.Gap && shipped == 0 {
 		from := c.read[stream].at
 		if err := l.declare(c, subjects.LogGap{From: from, To: at, Reason: gapRotated}); err != nil {
 			return err

@@ -197,6 +197,25 @@ func TestShipperDeclaresRotation(t *testing.T) {
 	}
 }
 
+// A rotation while the log is being read: the driver says where lines are missing, and a
+// second reading of the same lines does not declare it again.
+func TestShipperPassesAGapOn(t *testing.T) {
+	b, e := startBus(t), newFakeEngine()
+	c := e.create("aaa", 0)
+	s := b.shipper(ShipperConfig{})
+	e.print(c, start, "stdout", "before")
+	e.printLine(c, drivers.LogLine{Time: start.Add(time.Second), Stream: "stdout", Line: []byte("after"), Gap: true})
+	s.Track(web, e)
+	waitShipped(t, b, e, c)
+	abort(s)
+	e.print(c, start.Add(2*time.Second), "stdout", "later")
+	b.shipper(ShipperConfig{}).Track(web, e)
+	got := waitShipped(t, b, e, c)
+	if len(got.gaps) != 1 || got.gaps[0].Reason != gapRotated || !got.gaps[0].From.Equal(start) || !got.gaps[0].To.Equal(start.Add(time.Second)) {
+		t.Errorf("gaps are %+v, want one from %s to %s", got.gaps, start, start.Add(time.Second))
+	}
+}
+
 // A workload is destroyed while its lines cannot be published: what was not read is
 // declared.
 func TestShipperDeclaresWhatADestroyTookAway(t *testing.T) {
