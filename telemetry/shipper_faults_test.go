@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/kranix-io/kranix-runtime/drivers"
 	"github.com/kranix-io/kranix-runtime/subjects"
 )
 
