@@ -23,7 +23,7 @@ import (
 )
 
 // documents are where recipes are written, from this folder.
-var documents = []string{"../../README.md", "nats.md"}
+var documents = []string{"../../README.md"}
 
 // namespace is the one that the documents use.
 const namespace = "shop"
