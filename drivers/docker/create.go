@@ -18,7 +18,7 @@ import (
 // one already. Names make it idempotent; the engine gives each to one container.
 func (r *rollout) create(ctx context.Context, ordinal int) (object, error) {
 	t := target{node: r.d.env.Node, cmd: r.cmd, revision: r.revision, imageID: r.imageID,
-		ordinal: ordinal, secretEnv: r.secrets.env}
+		ordinal: ordinal, networks: r.networks, secretEnv: r.secrets.env}
 	b, err := translate(r.spec, t)
 	if err != nil {
 		return object{}, err
@@ -192,7 +192,7 @@ func (d *Driver) startContainer(ctx context.Context, o object) error {
 	if errors.Is(err, drivers.ErrInvalidSpec) {
 		// The engine took the container and cannot run its command.
 		return &drivers.RolloutError{Reason: "StartFailed", Instance: o.ordinal,
-			Message: fmt.Sprintf("instance %d does not start: %v", o.ordinal, err)}
+			Message: fmt.Sprintf("%s does not start: %v", o.subject(), err)}
 	}
 	return err
 }

@@ -42,6 +42,8 @@ type rollout struct {
 	imageID  string
 	revision string
 	secrets  secretSet
+	// networks holds the engine's IDs of the spec's networks by name.
+	networks map[string]string
 	// objects and records are what existed when the attempt began.
 	objects []object
 	records []record
@@ -98,11 +100,12 @@ func (r *rollout) run(ctx context.Context) (*drivers.WorkloadStatus, error) {
 		return nil, err
 	}
 	r.touched = true
-	release, err := r.d.holdNetworks(ctx, r.spec, r.cmd)
+	networks, release, err := r.d.holdNetworks(ctx, r.spec, r.cmd)
 	defer release()
 	if err != nil {
 		return nil, err
 	}
+	r.networks = networks
 	if err := r.d.ensureVolumes(ctx, r.spec, r.cmd); err != nil {
 		return nil, err
 	}

@@ -36,8 +36,7 @@ func (r *rollout) runHook(ctx context.Context) error {
 		if err := r.d.startContainer(ctx, o); err != nil {
 			var f *drivers.RolloutError
 			if errors.As(err, &f) {
-				f.Reason, f.Instance = "HookFailed", hook
-				f.Message = "the pre-deploy hook does not start: " + f.Message
+				f.Reason = "HookFailed"
 			}
 			return err
 		}

@@ -1,8 +1,10 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -40,8 +42,9 @@ func (u *networkUse) inUse(name string) bool {
 }
 
 // holdNetworks makes sure that the spec's networks exist and keeps them from being
-// removed until release is called. It is called even when there is an error.
-func (d *Driver) holdNetworks(ctx context.Context, spec *drivers.WorkloadSpec, cmd drivers.Command) (release func(), err error) {
+// removed until release is called, which is never nil. ids are the engine's IDs by name.
+func (d *Driver) holdNetworks(ctx context.Context, spec *drivers.WorkloadSpec, cmd drivers.Command) (ids map[string]string, release func(), err error) {
+	ids = make(map[string]string, len(spec.Networks))
 	var held []string
 	release = func() {
 		for _, name := range held {
@@ -49,62 +52,129 @@ func (d *Driver) holdNetworks(ctx context.Context, spec *drivers.WorkloadSpec, c
 		}
 	}
 	for i, n := range spec.Networks {
+		name := n.Name
 		if n.External {
-			if err := d.findNetwork(ctx, n.Name, fmt.Sprintf("networks[%d]", i)); err != nil {
-				return release, err
-			}
-			continue
+			ids[name], err = d.findNetwork(ctx, name, fmt.Sprintf("networks[%d]", i))
+		} else {
+			name = networkName(spec.Namespace, n.Name)
+			d.networks.add(name, 1)
+			held = append(held, name)
+			ids[name], err = d.ensureNetwork(ctx, name, spec, cmd)
 		}
-		name := networkName(spec.Namespace, n.Name)
-		d.networks.add(name, 1)
-		held = append(held, name)
-		if err := d.ensureNetwork(ctx, name, spec, cmd); err != nil {
-			return release, err
+		if err != nil {
+			return nil, release, err
 		}
 	}
-	return release, nil
+	return ids, release, nil
 }
 
-func (d *Driver) findNetwork(ctx context.Context, name, path string) error {
-	ctx, cancel := d.callContext(ctx)
-	defer cancel()
-	_, err := d.cli.NetworkInspect(ctx, name, network.InspectOptions{})
-	if cerrdefs.IsNotFound(err) {
-		return &drivers.Error{Class: drivers.ErrNotFound, Op: path + ": use network " + name,
-			Hint: "create it first, or leave out external to have one made"}
-	}
-	return classify("inspect network "+name, err)
-}
-
-// ensureNetwork makes a network of the namespace unless there is one.
-func (d *Driver) ensureNetwork(ctx context.Context, name string, spec *drivers.WorkloadSpec, cmd drivers.Command) error {
-	unlock, err := d.networks.byName.lock(ctx, name)
-	if err != nil {
-		return err
-	}
-	defer unlock()
+func (d *Driver) findNetwork(ctx context.Context, name, path string) (id string, err error) {
 	ctx, cancel := d.callContext(ctx)
 	defer cancel()
 	found, err := d.cli.NetworkInspect(ctx, name, network.InspectOptions{})
-	switch {
-	case err == nil:
-		if found.Labels[drivers.LabelNode] != d.env.Node || found.Labels[drivers.LabelNamespace] != spec.Namespace {
-			return &drivers.Error{Class: drivers.ErrConflict, Op: "use network " + name,
+	if cerrdefs.IsNotFound(err) {
+		return "", &drivers.Error{Class: drivers.ErrNotFound, Op: path + ": use network " + name,
+			Hint: "create it first, or leave out external to have one made"}
+	}
+	if err != nil {
+		return "", classify("inspect network "+name, err)
+	}
+	return found.ID, nil
+}
+
+// ensureNetwork makes a network of the namespace unless there is one, and returns its
+// ID.
+func (d *Driver) ensureNetwork(ctx context.Context, name string, spec *drivers.WorkloadSpec, cmd drivers.Command) (id string, err error) {
+	unlock, err := d.networks.byName.lock(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	found, err := d.networksNamed(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	for _, n := range found {
+		if n.Labels[drivers.LabelNode] != d.env.Node || n.Labels[drivers.LabelNamespace] != spec.Namespace {
+			return "", &drivers.Error{Class: drivers.ErrConflict, Op: "use network " + name,
 				Err:  fmt.Errorf("a network of that name exists that this node did not make"),
 				Hint: "remove it with docker network rm " + name + ", or name another"}
 		}
-		return nil
-	case !cerrdefs.IsNotFound(err):
-		return classify("inspect network "+name, err)
 	}
+	switch len(found) {
+	case 0:
+		return d.createNetwork(ctx, name, spec, cmd)
+	case 1:
+		return found[0].ID, nil
+	default:
+		return d.chooseNetwork(ctx, name, found)
+	}
+}
+
+// networksNamed lists the networks of exactly that name, the oldest first. There can be
+// several: unlike containers, the engine lets two networks that are made at the same
+// time have one name, which happens when a worker dies while the engine makes one for
+// it. That is why containers are attached by the network's ID.
+func (d *Driver) networksNamed(ctx context.Context, name string) ([]network.Summary, error) {
+	ctx, cancel := d.callContext(ctx)
+	defer cancel()
+	found, err := d.cli.NetworkList(ctx, network.ListOptions{Filters: filters.NewArgs(filters.Arg("name", name))})
+	if err != nil {
+		return nil, classify("look for network "+name, err)
+	}
+	found = slices.DeleteFunc(found, func(n network.Summary) bool { return n.Name != name })
+	slices.SortFunc(found, func(a, b network.Summary) int {
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
+	})
+	return found, nil
+}
+
+func (d *Driver) createNetwork(ctx context.Context, name string, spec *drivers.WorkloadSpec, cmd drivers.Command) (id string, err error) {
+	ctx, cancel := d.callContext(ctx)
+	defer cancel()
 	// It belongs to the namespace, not to the workload that happens to be first.
 	labels := ownerLabels(d.env.Node, spec, cmd, roleNetwork)
 	delete(labels, drivers.LabelWorkload)
 	delete(labels, drivers.LabelName)
-	if _, err := d.cli.NetworkCreate(ctx, name, network.CreateOptions{Driver: "bridge", Labels: labels}); err != nil {
-		return classify("create network "+name, err)
+	made, err := d.cli.NetworkCreate(ctx, name, network.CreateOptions{Driver: "bridge", Labels: labels})
+	if cerrdefs.IsConflict(err) {
+		// What a worker that died had asked for came into being since we looked.
+		if found, listErr := d.networksNamed(ctx, name); listErr == nil && len(found) > 0 &&
+			found[0].Labels[drivers.LabelNode] == d.env.Node && found[0].Labels[drivers.LabelNamespace] == spec.Namespace {
+			return found[0].ID, nil
+		}
 	}
-	return nil
+	if err != nil {
+		return "", classify("create network "+name, err)
+	}
+	return made.ID, nil
+}
+
+// chooseNetwork settles on one of several networks of a name, the one in use if there
+// is one, and removes the others that are not.
+func (d *Driver) chooseNetwork(ctx context.Context, name string, found []network.Summary) (id string, err error) {
+	chosen := found[0].ID
+	var unused []string
+	for _, n := range found {
+		used, err := d.networkUsed(ctx, n.ID, name)
+		if err != nil {
+			return "", err
+		}
+		if !used {
+			unused = append(unused, n.ID)
+		} else if slices.Contains(unused, chosen) {
+			chosen = n.ID
+		}
+	}
+	for _, id := range unused {
+		if id == chosen {
+			continue
+		}
+		if err := d.removeNetwork(ctx, id, name); err != nil {
+			return "", err
+		}
+	}
+	return chosen, nil
 }
 
 // removeUnusedNetworks removes the namespace's networks that no container, in whatever
@@ -137,23 +207,32 @@ func (d *Driver) removeUnusedNetwork(ctx context.Context, id, name string) error
 	if d.networks.inUse(name) {
 		return nil
 	}
+	used, err := d.networkUsed(ctx, id, name)
+	if err != nil || used {
+		return err
+	}
+	return d.removeNetwork(ctx, id, name)
+}
+
+// networkUsed says whether any container, in whatever state, is attached to a network.
+// The network's own account lists running ones only.
+func (d *Driver) networkUsed(ctx context.Context, id, name string) (bool, error) {
 	ctx, cancel := d.callContext(ctx)
 	defer cancel()
-	// The network's own account lists running containers only.
 	users, err := d.cli.ContainerList(ctx, container.ListOptions{All: true, Limit: 1,
 		Filters: filters.NewArgs(filters.Arg("network", id))})
 	if err != nil {
-		return classify("list users of network "+name, err)
+		return false, classify("list users of network "+name, err)
 	}
-	if len(users) > 0 {
-		return nil
-	}
-	err = d.cli.NetworkRemove(ctx, id)
-	if err == nil || cerrdefs.IsNotFound(err) {
-		return nil
-	}
-	if cerrdefs.IsPermissionDenied(err) || cerrdefs.IsConflict(err) {
-		// Somebody attached to it just now ("has active endpoints").
+	return len(users) > 0, nil
+}
+
+// removeNetwork removes a network, unless somebody attached to it just now.
+func (d *Driver) removeNetwork(ctx context.Context, id, name string) error {
+	ctx, cancel := d.callContext(ctx)
+	defer cancel()
+	err := d.cli.NetworkRemove(ctx, id)
+	if err == nil || cerrdefs.IsNotFound(err) || cerrdefs.IsPermissionDenied(err) || cerrdefs.IsConflict(err) {
 		return nil
 	}
 	return classify("remove network "+name, err)
@@ -167,7 +246,7 @@ func (d *Driver) attachFurther(ctx context.Context, id string, b blueprint, atta
 			continue
 		}
 		callCtx, cancel := d.callContext(ctx)
-		err := d.cli.NetworkConnect(callCtx, a.Network, id, a.Endpoint)
+		err := d.cli.NetworkConnect(callCtx, cmp.Or(a.Endpoint.NetworkID, a.Network), id, a.Endpoint)
 		cancel()
 		if err != nil {
 			return classify("connect container "+b.Name+" to network "+a.Network, err)

@@ -3,7 +3,9 @@
 package docker
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -383,7 +385,7 @@ func TestHookThatTakesTooLong(t *testing.T) {
 func TestHeldNetworksStay(t *testing.T) {
 	d := newTestDriver(t)
 	s := testSpec(d, "web", func(s *drivers.WorkloadSpec) { s.Networks = []drivers.Network{{Name: "front"}} })
-	release, err := d.holdNetworks(t.Context(), s, drivers.Command{})
+	_, release, err := d.holdNetworks(t.Context(), s, drivers.Command{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -396,4 +398,56 @@ func TestHeldNetworksStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustExist(t, d, 0, 0, 0)
+}
+
+// The engine may hold two networks of one name after a worker died in the making of
+// one. Containers must not depend on the name then, and the surplus goes.
+func TestNetworksOfOneName(t *testing.T) {
+	d := newTestDriver(t)
+	on := func(v string) *drivers.WorkloadSpec {
+		return testSpec(d, "web", version(v), func(s *drivers.WorkloadSpec) {
+			s.Networks = []drivers.Network{{Name: "front"}, {Name: "back"}}
+		})
+	}
+	add := func() {
+		t.Helper()
+		for _, name := range []string{"front", "back"} {
+			addNetwork(t, d, networkName(d.env.Node, name))
+		}
+	}
+	add()
+	add()
+	mustExist(t, d, 0, 0, 4)
+	first := mustDeploy(t, with(t, 1), d, on("1"))
+	mustExist(t, d, 1, 0, 2)
+	add()
+	mustExist(t, d, 1, 0, 4)
+	second := mustDeploy(t, with(t, 2), d, on("2"))
+	mustExist(t, d, 1, 0, 2)
+	if first.Instances[0].Address == "" || second.Instances[0].Address == "" {
+		t.Errorf("instances without an address: %+v, %+v", first.Instances[0], second.Instances[0])
+	}
+	if err := d.Destroy(with(t, 3), first.ID); err != nil {
+		t.Fatal(err)
+	}
+	mustExist(t, d, 0, 0, 0)
+}
+
+// addNetwork makes a network even where there is one of that name, as the engine does
+// for two requests at the same time; the SDK always asks it not to.
+func addNetwork(t *testing.T, d *Driver, name string) {
+	t.Helper()
+	body, err := json.Marshal(map[string]any{"Name": name, "Driver": "bridge", "CheckDuplicate": false,
+		"Labels": map[string]string{drivers.LabelNode: d.env.Node, drivers.LabelNamespace: d.env.Node, drivers.LabelRole: roleNetwork}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := d.cli.HTTPClient().Post("http://engine/v1.41/networks/create", "application/json", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // only its status is wanted
+	if resp.StatusCode != http.StatusCreated {
+		t.Fatalf("make network %s: %s (this test needs an engine with API 1.43 or older)", name, resp.Status)
+	}
 }

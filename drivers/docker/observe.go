@@ -41,6 +41,14 @@ func (o object) up() bool {
 	return o.state == container.StateRunning || o.state == container.StateRestarting || o.state == container.StatePaused
 }
 
+// subject names the object in a sentence.
+func (o object) subject() string {
+	if o.ordinal == hook {
+		return "the pre-deploy hook"
+	}
+	return "instance " + strconv.Itoa(o.ordinal)
+}
+
 // spec is what the object was made from, or nil when its label cannot be read.
 func (o object) spec() *drivers.WorkloadSpec {
 	spec, err := decodeSpec(o.labels[drivers.LabelSpec])

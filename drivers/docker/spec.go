@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"slices"
@@ -25,6 +26,8 @@ type target struct {
 	imageID string
 	// ordinal is the instance's number, or hook for the pre-deploy hook.
 	ordinal int
+	// networks holds the engine's IDs of the networks by name.
+	networks map[string]string
 	// secretEnv holds the resolved environment secrets as NAME=value.
 	secretEnv []string
 }
@@ -269,14 +272,15 @@ func translateNetworks(spec *drivers.WorkloadSpec, t target, b *blueprint) {
 		if !n.External {
 			name = networkName(spec.Namespace, n.Name)
 		}
-		endpoint := &network.EndpointSettings{}
+		endpoint := &network.EndpointSettings{NetworkID: t.networks[name]}
 		// The engine's own networks know no names.
 		if t.ordinal != hook && !isBuiltinNetwork(name) {
 			endpoint.Aliases = append([]string{spec.Name}, n.Aliases...)
 		}
 		if i == 0 {
-			b.Host.NetworkMode = container.NetworkMode(name)
-			b.Network = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{name: endpoint}}
+			ref := cmp.Or(endpoint.NetworkID, name)
+			b.Host.NetworkMode = container.NetworkMode(ref)
+			b.Network = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{ref: endpoint}}
 			continue
 		}
 		b.Further = append(b.Further, attachment{Network: name, Endpoint: endpoint})

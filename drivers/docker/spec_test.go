@@ -69,7 +69,7 @@ func fullSpec() *drivers.WorkloadSpec {
 
 func TestTranslate(t *testing.T) {
 	to := target{node: "n1", cmd: drivers.Command{ID: "abcdef", Sequence: 42}, revision: "rrrrrrrrrrrr",
-		imageID: "sha256:0123", secretEnv: []string{"PASSWORD=from the resolver"}}
+		imageID: "sha256:0123", networks: map[string]string{"kranix.shop.front": "id-of-front", "corp": "id-of-corp"}, secretEnv: []string{"PASSWORD=from the resolver"}}
 	cases := []struct {
 		name    string
 		spec    *drivers.WorkloadSpec
