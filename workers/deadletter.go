@@ -26,26 +26,20 @@ func (e ending) needsDeadLetter() bool {
 	return errors.As(e.err, &refused) && refused.unreadable
 }
 
-// publishDeadLetter publishes the evidence. It is idempotent for one command within the
-// stream's dedupe window.
-func (w *Worker) publishDeadLetter(ctx context.Context, cmd *command, e ending) error {
-	on := cmd.w.On(w.cfg.Node)
-	subject, err := subjects.DeadLetter(on)
-	if err != nil {
-		return fmt.Errorf("address dead letter: %w", err)
-	}
+// deadLetter makes the evidence.
+func (e ending) deadLetter(cmd *command) subjects.DeadLetterData {
 	data := subjects.DeadLetterData{
 		Subject: cmd.subject, Sequence: cmd.seq, CommandID: cmd.id, Reason: e.reason, Attempts: e.attempts,
 	}
 	if e.err != nil {
-		data.Message = e.err.Error()
+		data.Message = truncate(e.err.Error(), maxTextBytes)
 	}
 	var rollout *drivers.RolloutError
 	if errors.As(e.err, &rollout) {
-		data.Evidence = encode(rollout)
+		data.Evidence = fitEvidence(rollout)
 	}
 	if e.status != nil {
-		data.Status = encode(e.status)
+		data.Status = fitStatus(e.status)
 	}
 	if cmd.raw != nil {
 		raw := cmd.raw.data
@@ -59,8 +53,18 @@ func (w *Worker) publishDeadLetter(ctx context.Context, cmd *command, e ending) 
 		// The stream still has the whole: the letter names its sequence.
 		data.Truncated = true
 	}
-	data.Message = truncate(data.Message, maxLetterBytes)
-	msg, err := message(subject, on, subjects.TypeDeadLetter, data, cmd)
+	return data
+}
+
+// publishDeadLetter publishes the evidence. It is idempotent for one command within the
+// stream's dedupe window.
+func (w *Worker) publishDeadLetter(ctx context.Context, cmd *command, e ending) error {
+	on := cmd.w.On(w.cfg.Node)
+	subject, err := subjects.DeadLetter(on)
+	if err != nil {
+		return fmt.Errorf("address dead letter: %w", err)
+	}
+	msg, err := message(subject, on, subjects.TypeDeadLetter, e.deadLetter(cmd), cmd)
 	if err != nil {
 		return err
 	}

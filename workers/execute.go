@@ -204,7 +204,7 @@ func (w *Worker) attempts(t *task, pool *pool, c *claim) (*drivers.WorkloadStatu
 		}
 		act, _, reason := disposition(err)
 		if act == actRetry {
-			tried = append(tried, subjects.AttemptData{Attempt: attempt, At: w.serverNow().UTC(), Error: err.Error()})
+			tried = append(tried, subjects.AttemptData{Attempt: attempt, At: w.serverNow().UTC(), Error: truncate(err.Error(), maxTextBytes/4)})
 			if err := c.update(ctx, func(rec *record) { rec.AttemptsOf, rec.Attempts = t.seq, tried }); err != nil {
 				return nil, tried, err
 			}

@@ -318,7 +318,7 @@ func (o *observer) report(ctx context.Context, status *drivers.WorkloadStatus, f
 	if data.Phase == "" {
 		data.Phase, data.Reason, data.Message = string(status.Phase), status.Reason, status.Message
 	}
-	data.Status = encode(status)
+	data.Status = fitStatus(status)
 	o.say(ctx, on, data, from)
 }
 

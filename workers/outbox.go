@@ -2,7 +2,6 @@ package workers
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
@@ -63,6 +62,10 @@ func (o *outbox) drain(items chan item) {
 			err := it.do(ctx)
 			cancel()
 			if err == nil {
+				break
+			}
+			if isPermanent(err) {
+				o.log.Error("cannot be published", "what", it.what, "error", err)
 				break
 			}
 			if o.ctx.Err() != nil {
@@ -138,7 +141,7 @@ func (o *outbox) eventItem(w subjects.Workload, data subjects.WorkloadEvent, fro
 	if err != nil {
 		return item{}, err
 	}
-	data.Attempt = from.attempt
+	data.Attempt, data.Message = from.attempt, truncate(data.Message, maxTextBytes)
 	msg, err := message(subject, w, subjects.WorkloadType(data.Phase), data, from.command)
 	if err != nil {
 		return item{}, err
@@ -175,11 +178,7 @@ func message(subject string, w subjects.Workload, typ string, data any, cmd *com
 // statusItem makes the publication of a workload's latest status.
 func (o *outbox) statusItem(w subjects.Workload, status *drivers.WorkloadStatus) item {
 	return item{what: "status of " + w.String(), do: func(ctx context.Context) error {
-		value, err := json.Marshal(status)
-		if err != nil {
-			return nil // a status always encodes; repeating would not help
-		}
-		_, err = o.status.Put(ctx, w.Key(), value)
+		_, err := o.status.Put(ctx, w.Key(), fitStatus(status))
 		return err
 	}}
 }

@@ -134,11 +134,12 @@ func (e ending) result(cmd *command, node string, now time.Time) subjects.Result
 			r.Fields = append(r.Fields, subjects.FieldFault(f))
 		}
 	case errors.As(e.err, &rollout):
-		r.RolledBack, r.Evidence = rollout.RolledBack, encode(rollout)
+		r.RolledBack, r.Evidence = rollout.RolledBack, fitEvidence(rollout)
 	}
 	if e.status != nil {
-		r.Status = encode(e.status)
+		r.Status = fitStatus(e.status)
 	}
+	r.Message = truncate(r.Message, maxTextBytes)
 	return r
 }
 
@@ -151,7 +152,9 @@ func (w *Worker) settle(t *task, c *claim, e ending) {
 	earlier := false
 	w.keepTrying(ctx, "settle "+t.w.String(), func(ctx context.Context) error {
 		if e.needsDeadLetter() {
-			if err := w.publishDeadLetter(ctx, &t.command, e); err != nil {
+			if err := w.publishDeadLetter(ctx, &t.command, e); isPermanent(err) {
+				w.log.Error("dead letter cannot be published", "workload", t.w.ID(), "sequence", t.seq, "error", err)
+			} else if err != nil {
 				return err
 			}
 		}
@@ -161,6 +164,11 @@ func (w *Worker) settle(t *task, c *claim, e ending) {
 		subject := t.w.On(w.cfg.Node)
 		data := e.result(&t.command, w.cfg.Node, w.cfg.Now())
 		won, outcome, err := w.publishResult(ctx, subject, &t.command, data)
+		if isPermanent(err) {
+			// How it ended must be said, whatever else cannot be.
+			data.Status, data.Evidence, data.Fields = nil, nil, nil
+			won, outcome, err = w.publishResult(ctx, subject, &t.command, data)
+		}
 		if err != nil {
 			return err
 		}
