@@ -146,6 +146,15 @@ type ResultData struct {
 	Node       string    `json:"node,omitempty"`
 }
 
+// Bare is the result without what may be large: how a command ended, and nothing more.
+func (r ResultData) Bare() ResultData {
+	r.Status, r.Evidence, r.Fields, r.Source, r.ID = nil, nil, nil, "", ""
+	if len(r.Message) > 1024 {
+		r.Message = ""
+	}
+	return r
+}
+
 // FieldFault is a fault of one field of a command.
 type FieldFault struct {
 	Path    string `json:"path"`

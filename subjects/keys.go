@@ -35,13 +35,11 @@ func InstanceKey(w Workload, instance int) (string, error) {
 func HeartbeatKey(node string) string { return node + ".heartbeat" }
 
 // UnservedConsumer is the consumer of StreamCommands of a worker that is alone on its
-// bus: commands for backends nobody serves, which it refuses instead of leaving them
-// until they are overdue. backends may hold Any.
-func UnservedConsumer(node string, backends []string, o ConsumerOptions) jetstream.ConsumerConfig {
+// bus: all commands, of which it refuses those for backends and nodes that are not there
+// instead of leaving them until they are overdue.
+func UnservedConsumer(node string, o ConsumerOptions) jetstream.ConsumerConfig {
 	c := consumer("unserved-"+node, o)
-	c.Description = "Commands for backends that nobody serves"
-	for _, b := range backends {
-		c.FilterSubjects = append(c.FilterSubjects, Root+"."+string(KindCommand)+"."+b+".>")
-	}
+	c.Description = "Commands for backends and nodes that are not there"
+	c.FilterSubject = all(KindCommand)
 	return c
 }

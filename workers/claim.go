@@ -62,23 +62,34 @@ type claim struct {
 	lost error
 }
 
+// request is a command that wants a claim.
+type request struct {
+	w    subjects.Workload
+	id   string
+	seq  uint64
+	verb subjects.Verb
+	// prepare is called on the record as it was found, before anything is written for
+	// the command. It may change it, and may refuse by an error, which acquire returns.
+	// It is called again when the record has changed meanwhile.
+	prepare func(*record) error
+	// idle waits between two tries.
+	idle func(context.Context, *pause) error
+}
+
 // acquire claims the workload for a command. It waits while another live worker holds
 // it, having raised the record's sequence so that the holder gives way.
 //
-// prepare is called on the record about to be written and may refuse by returning an
-// error, which is returned as it is. Errors besides: *supersededError, ctx's cause.
-func (c *claims) acquire(ctx context.Context, w subjects.Workload, seq uint64, verb subjects.Verb,
-	prepare func(*record) error,
-) (*claim, error) {
+// Errors: prepare's, *supersededError, errUnreadable, ctx's cause.
+func (c *claims) acquire(ctx context.Context, r request) (*claim, error) {
 	var seen observed
 	for wait := newPause(5*time.Millisecond, 500*time.Millisecond); ; {
-		rec, rev, err := c.store.get(ctx, w)
+		rec, rev, err := c.store.get(ctx, r.w)
+		if errors.Is(err, errUnreadable) {
+			return nil, err
+		}
 		if err == nil {
-			if by := supersededBy(rec, seq, verb); by != nil {
-				return nil, by
-			}
 			var held *claim
-			held, err = c.try(ctx, w, seq, verb, rec, rev, &seen, prepare)
+			held, err = c.try(ctx, r, rec, rev, &seen)
 			if err == nil && held != nil {
 				return held, nil
 			}
@@ -88,45 +99,52 @@ func (c *claims) acquire(ctx context.Context, w subjects.Workload, seq uint64, v
 			}
 		}
 		// A lost race, a live holder or a bus that does not answer: look again.
-		if err := wait.sleep(ctx); err != nil {
+		if err := r.idle(ctx, wait); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// refusedError carries prepare's error out of the loop.
+// refusedError carries out of the loop what trying again would not change.
 type refusedError struct{ err error }
 
 func (e *refusedError) Error() string { return e.err.Error() }
 
-func (c *claims) try(ctx context.Context, w subjects.Workload, seq uint64, verb subjects.Verb, rec record, rev uint64,
-	seen *observed, prepare func(*record) error,
-) (*claim, error) {
-	if held := rec.Claim; held != nil && held.Holder != c.holder && !c.deadHolder(w.Backend, held) && !seen.expired(rev, held.Duration.D()) {
-		if verb == subjects.Restart || rec.SpecSeq >= seq {
+func (c *claims) try(ctx context.Context, r request, rec record, rev uint64, seen *observed) (*claim, error) {
+	held := rec.Claim
+	live := held != nil && held.Holder != c.holder && !c.deadHolder(r.w.Backend, held) && !seen.expired(rev, held.Duration.D())
+	if live && held.CommandID == r.id {
+		return nil, nil // the same command, published twice: its result will be the answer
+	}
+	found := rec.SpecSeq
+	if err := r.prepare(&rec); err != nil {
+		return nil, &refusedError{err}
+	}
+	if by := supersededBy(rec, r.seq, r.verb); by != nil {
+		return nil, &refusedError{by}
+	}
+	if r.verb != subjects.Restart {
+		rec.SpecSeq, rec.Verb = r.seq, r.verb
+	}
+	if live {
+		if r.verb == subjects.Restart || found >= r.seq {
 			return nil, nil // it waits its turn
 		}
-		// Raise the bar: the holder finds out at its next renewal or fence.
-		rec.SpecSeq, rec.Verb = seq, verb
-		next, err := c.store.put(ctx, w, rec, rev)
+		// Raise the bar, and nothing else: the holder finds out at its next renewal or
+		// fence.
+		next, err := c.store.put(ctx, r.w, rec, rev)
 		if err == nil {
 			seen.revised(next)
 		}
 		return nil, err
 	}
-	if verb != subjects.Restart {
-		rec.SpecSeq, rec.Verb = seq, verb
-	}
-	if err := prepare(&rec); err != nil {
-		return nil, &refusedError{err}
-	}
 	rec.Epoch++
-	rec.Claim = &claimData{Holder: c.holder, Node: c.node, Epoch: rec.Epoch, Duration: drivers.Duration(c.lease), Sequence: seq}
-	next, err := c.store.put(ctx, w, rec, rev)
+	rec.Claim = &claimData{Holder: c.holder, Node: c.node, Epoch: rec.Epoch, Duration: drivers.Duration(c.lease), Sequence: r.seq, CommandID: r.id}
+	next, err := c.store.put(ctx, r.w, rec, rev)
 	if err != nil {
 		return nil, err
 	}
-	return &claim{claims: c, w: w, seq: seq, epoch: rec.Epoch, rec: rec, rev: next}, nil
+	return &claim{claims: c, w: r.w, seq: r.seq, epoch: rec.Epoch, rec: rec, rev: next}, nil
 }
 
 // supersededBy tells whether the record knows of something newer than the command.

@@ -3,6 +3,7 @@ package workers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -44,7 +45,7 @@ func (m *memoryRecords) put(_ context.Context, _ subjects.Workload, rec record, 
 	return m.rev, nil
 }
 
-func (m *memoryRecords) each(context.Context, func(string, record)) error { return nil }
+func (m *memoryRecords) each(context.Context, func(string, record, error)) error { return nil }
 
 func (m *memoryRecords) claims(holder string, lease time.Duration) *claims {
 	return &claims{store: m, holder: holder + "/1", node: holder, lease: lease, deadHolder: func(string, *claimData) bool { return false }}
@@ -52,18 +53,25 @@ func (m *memoryRecords) claims(holder string, lease time.Duration) *claims {
 
 var cart = subjects.Workload{Backend: "sim", Node: "n", Namespace: "shop", Name: "cart"}
 
-func anyRecord(*record) error { return nil }
+// wanting is a request that takes any record.
+func wanting(seq uint64, verb subjects.Verb) request {
+	return request{
+		w: cart, id: fmt.Sprint(seq), seq: seq, verb: verb,
+		prepare: func(*record) error { return nil },
+		idle:    func(ctx context.Context, wait *pause) error { return wait.sleep(ctx) },
+	}
+}
 
 func TestClaimIsExclusive(t *testing.T) {
 	m := &memoryRecords{}
 	a, b := m.claims("a", time.Minute), m.claims("b", time.Minute)
-	held, err := a.acquire(t.Context(), cart, 1, subjects.Deploy, anyRecord)
+	held, err := a.acquire(t.Context(), wanting(1, subjects.Deploy))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if _, err := b.acquire(ctx, cart, 2, subjects.Restart, anyRecord); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := b.acquire(ctx, wanting(2, subjects.Restart)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("restart took a claim that is held: %v", err)
 	}
 	if err := held.fence(t.Context()); err != nil {
@@ -74,13 +82,13 @@ func TestClaimIsExclusive(t *testing.T) {
 func TestNewerDeployMakesHolderGiveWay(t *testing.T) {
 	m := &memoryRecords{}
 	a, b := m.claims("a", time.Minute), m.claims("b", time.Minute)
-	held, err := a.acquire(t.Context(), cart, 1, subjects.Deploy, anyRecord)
+	held, err := a.acquire(t.Context(), wanting(1, subjects.Deploy))
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := make(chan *claim, 1)
 	go func() {
-		c, err := b.acquire(t.Context(), cart, 2, subjects.Deploy, anyRecord)
+		c, err := b.acquire(t.Context(), wanting(2, subjects.Deploy))
 		if err != nil {
 			t.Error(err)
 		}
@@ -129,7 +137,7 @@ func TestOlderCommandsAreSuperseded(t *testing.T) {
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
 			m := &memoryRecords{rec: tc.rec, rev: 1}
-			_, err := m.claims("a", time.Minute).acquire(t.Context(), cart, tc.seq, tc.verb, anyRecord)
+			_, err := m.claims("a", time.Minute).acquire(t.Context(), wanting(tc.seq, tc.verb))
 			var by *supersededError
 			switch {
 			case tc.by == 0 && err != nil:
@@ -145,7 +153,7 @@ func TestLeaseIsStolenOnlyWhenUnchanged(t *testing.T) {
 	const lease = 150 * time.Millisecond
 	m := &memoryRecords{}
 	a, b := m.claims("a", lease), m.claims("b", lease)
-	held, err := a.acquire(t.Context(), cart, 1, subjects.Deploy, anyRecord)
+	held, err := a.acquire(t.Context(), wanting(1, subjects.Deploy))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,12 +165,12 @@ func TestLeaseIsStolenOnlyWhenUnchanged(t *testing.T) {
 	}()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*lease)
 	defer cancel()
-	if _, err := b.acquire(ctx, cart, 2, subjects.Restart, anyRecord); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := b.acquire(ctx, wanting(2, subjects.Restart)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("a renewed lease was stolen: %v", err)
 	}
 	stop()
 	<-kept
-	c, err := b.acquire(t.Context(), cart, 2, subjects.Restart, anyRecord)
+	c, err := b.acquire(t.Context(), wanting(2, subjects.Restart))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +190,7 @@ func TestLeaseIsStolenOnlyWhenUnchanged(t *testing.T) {
 
 func TestLostReplyIsNoLostClaim(t *testing.T) {
 	m := &memoryRecords{loseReply: 1}
-	c, err := m.claims("a", time.Minute).acquire(t.Context(), cart, 1, subjects.Deploy, anyRecord)
+	c, err := m.claims("a", time.Minute).acquire(t.Context(), wanting(1, subjects.Deploy))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +205,7 @@ func TestLostReplyIsNoLostClaim(t *testing.T) {
 
 func TestDeadHolderOfOwnNodeIsReplacedAtOnce(t *testing.T) {
 	m := &memoryRecords{}
-	if _, err := m.claims("a", time.Hour).acquire(t.Context(), cart, 1, subjects.Deploy, anyRecord); err != nil {
+	if _, err := m.claims("a", time.Hour).acquire(t.Context(), wanting(1, subjects.Deploy)); err != nil {
 		t.Fatal(err)
 	}
 	next := m.claims("a", time.Hour)
@@ -205,7 +213,7 @@ func TestDeadHolderOfOwnNodeIsReplacedAtOnce(t *testing.T) {
 	next.deadHolder = func(_ string, c *claimData) bool { return c.Node == "a" }
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	if _, err := next.acquire(ctx, cart, 1, subjects.Deploy, anyRecord); err != nil {
+	if _, err := next.acquire(ctx, wanting(1, subjects.Deploy)); err != nil {
 		t.Fatalf("the restarted worker waits for its own dead process: %v", err)
 	}
 }

@@ -106,6 +106,14 @@ func (d *door) open(ctx context.Context, in arrival) (cmd command, err error) {
 	cmd.event = e
 	cmd.id = subjects.CommandID(e.Source(), e.ID())
 	cmd.redriveOf, cmd.force = extension(e, subjects.ExtRedriveOf), extension(e, subjects.ExtForce) == "true"
+	for _, a := range []struct{ name, value string }{
+		{"source", e.Source()}, {"id", e.ID()}, {"type", e.Type()}, {"subject", e.Subject()},
+		{subjects.ExtTraceParent, extension(e, subjects.ExtTraceParent)}, {subjects.ExtTraceState, extension(e, subjects.ExtTraceState)},
+	} {
+		if len(a.value) > maxAttribute {
+			return cmd, field(a.name, "is %d bytes long, want at most %d", len(a.value), maxAttribute)
+		}
+	}
 	if subjectErr != nil {
 		return cmd, refuse("InvalidSubject", subjectErr)
 	}

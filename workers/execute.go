@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/kranix-io/kranix-runtime/drivers"
 	"github.com/kranix-io/kranix-runtime/subjects"
 )
@@ -18,17 +20,27 @@ import (
 // settled, handed over or left for redelivery.
 func (w *Worker) carryOut(t *task) {
 	pool := w.pools[t.w.Backend]
+	w.observers[t.w.Backend].turned(t.w)
 	end := ending{started: w.serverNow()}
+	ctx, cancel := w.untilOverdue(t)
+	defer cancel()
+	slot := &slot{pool: pool}
+	defer slot.leave()
 	var c *claim
-	err := pool.enter(t.ctx)
+	err := slot.enter(ctx)
+	if err == nil {
+		c, err = w.takeUp(ctx, t, slot)
+	}
+	if c != nil {
+		stop := w.keepClaim(t, c)
+		defer stop()
+	}
 	if err == nil {
 		w.cfg.Counters.InFlight(t.w.Backend).Inc()
-		if c, err = w.takeUp(t, pool); err == nil {
-			end.status, end.attempts, err = w.attempts(t, pool, c)
-		}
+		end.status, end.attempts, err = w.attempts(ctx, t, slot, c)
 		w.cfg.Counters.InFlight(t.w.Backend).Dec()
-		pool.leave()
 	}
+	slot.leave()
 	act, outcome, reason := disposition(err)
 	switch act {
 	case actAck:
@@ -49,152 +61,250 @@ func (w *Worker) carryOut(t *task) {
 		w.tell(t, end)
 	}
 	if end.status == nil && c != nil && outcome != subjects.Superseded {
-		end.status = w.lastStatus(pool, t.w)
+		end.status, end.absent = w.lastStatus(pool, t.w)
 	}
 	if outcome == subjects.Done && t.verb == subjects.Deploy && t.spec.TTL > 0 {
 		end.expires = w.serverNow().Add(t.spec.TTL.D()).UTC()
 	}
 	w.settle(t, c, end)
-	if outcome != subjects.Superseded {
-		w.afterwards(t, end)
-	}
+	w.afterwards(t, end)
 }
 
-// tell reports what a command achieved, before its result says that it is done.
-func (w *Worker) tell(t *task, end ending) {
-	from := origin{&t.command, len(end.attempts) + 1}
-	switch {
-	case t.verb == subjects.Destroy:
-		w.observers[t.w.Backend].gone(w.settling, t.w, from, "", "")
-	case end.status != nil:
-		w.observers[t.w.Backend].renewed(t.w)
-		w.observers[t.w.Backend].report(w.settling, end.status, from, subjects.WorkloadEvent{})
-	}
-}
+// graceToAnswer is how long a command that is overdue already may look for the result it
+// may have.
+const graceToAnswer = 5 * time.Second
 
-// lastStatus reads the state for a result, as far as the engine answers.
-func (w *Worker) lastStatus(pool *pool, on subjects.Workload) *drivers.WorkloadStatus {
-	ctx, cancel := context.WithTimeout(w.settling, requestTimeout)
-	defer cancel()
-	status, err := pool.driver.GetStatus(ctx, on.ID())
-	if err != nil {
-		return nil
-	}
-	status.Node = w.cfg.Node
-	return status
-}
-
-// takeUp claims the workload for the task. Whether the command has its result already
-// is asked while the record is read. Errors: those of claims.acquire, errAnswered,
-// errOverdue, *elsewhereError, *refusal.
-func (w *Worker) takeUp(t *task, pool *pool) (*claim, error) {
-	original, err := w.redriven(t)
-	if err != nil {
-		return nil, err
-	}
-	answer := make(chan error, 1)
-	go func() { answer <- w.findAnswer(t) }()
-	answered := sync.OnceValue(func() error { return <-answer })
-	defer answered()
-	c, err := w.claims.acquire(t.ctx, t.w, t.seq, t.verb, func(rec *record) error {
-		if err := answered(); err != nil {
-			return err
-		}
-		switch {
-		case w.serverNow().Sub(t.published) > t.deadline:
-			return errOverdue
-		case pool.hostLocal && rec.Owner != "" && rec.Owner != w.cfg.Node:
-			return &elsewhereError{owner: rec.Owner}
-		case original != 0 && !t.force && rec.GoodSeq > original:
-			return &refusal{command: t.command, reason: "NewerExists", message: fmt.Sprintf(
-				"redrive of command %d: command %d is newer and in force; redrive with force to override it", original, rec.GoodSeq)}
-		}
-		if t.verb == subjects.Deploy && pool.hostLocal {
-			// From here on something of the workload may exist on this engine.
-			rec.Owner = w.cfg.Node
-		}
-		return nil
-	})
-	var by *supersededError
-	if errors.As(err, &by) {
-		// A duplicate of a command settled long ago is older than what came since, too.
-		if answer := answered(); answer != nil {
-			return nil, answer
-		}
-	}
-	return c, err
-}
-
-// findAnswer returns errAnswered when the command has its result.
-func (w *Worker) findAnswer(t *task) error {
-	for wait := newPause(20*time.Millisecond, time.Second); ; {
-		ctx, cancel := context.WithTimeout(t.ctx, requestTimeout)
-		_, _, err := subjects.FindResultOf(ctx, w.cfg.JS, t.w, t.id)
-		cancel()
-		switch {
-		case err == nil, errors.Is(err, subjects.ErrEvent):
-			return errAnswered
-		case errors.Is(err, subjects.ErrNoResult):
-			return nil
-		}
-		if err := wait.sleep(t.ctx); err != nil {
-			return err
-		}
-	}
-}
-
-// redriven returns the sequence of the command that t repeats, 0 for none.
-func (w *Worker) redriven(t *task) (uint64, error) {
-	if t.redriveOf == "" {
-		return 0, nil
-	}
-	for wait := newPause(20*time.Millisecond, time.Second); ; {
-		ctx, cancel := context.WithTimeout(t.ctx, requestTimeout)
-		_, e, err := subjects.FindResultOf(ctx, w.cfg.JS, t.w, t.redriveOf)
-		cancel()
-		if errors.Is(err, subjects.ErrNoResult) || errors.Is(err, subjects.ErrSubject) {
-			return 0, &refusal{command: t.command, reason: "Invalid", message: "redriveof: no command of this workload with that ID has a result",
-				fields: []subjects.FieldFault{{Path: subjects.ExtRedriveOf, Message: "no command of this workload with that ID has a result"}}}
-		}
-		if err == nil {
-			var r subjects.ResultData
-			if err := json.Unmarshal(e.Data(), &r); err != nil {
-				return 0, fmt.Errorf("read result of redriven command: %w", err)
-			}
-			return r.Sequence, nil
-		}
-		if err := wait.sleep(t.ctx); err != nil {
-			return 0, err
-		}
-	}
-}
-
-// attempts tries the command until it succeeds, fails for good or is taken away. The
-// pool's slot, held by the caller, is given to others during pauses.
-func (w *Worker) attempts(t *task, pool *pool, c *claim) (*drivers.WorkloadStatus, []subjects.AttemptData, error) {
+// untilOverdue bounds everything that is done for a command by its deadline.
+func (w *Worker) untilOverdue(t *task) (context.Context, context.CancelFunc) {
 	left := t.deadline - w.serverNow().Sub(t.published)
-	ctx, cancel := context.WithTimeout(t.ctx, left)
-	defer cancel()
-	keeping, stopKeeping := context.WithCancel(ctx)
+	return context.WithTimeout(t.ctx, max(left, graceToAnswer))
+}
+
+// keepClaim renews a claim, beside whatever is done under it, until stop is called.
+func (w *Worker) keepClaim(t *task, c *claim) (stop func()) {
+	ctx, cancel := context.WithCancel(w.settling)
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
-		c.keep(keeping, func(err error) {
+		c.keep(ctx, func(err error) {
 			if errors.Is(err, errClaimLost) {
 				err = errTakenOver
 			}
 			t.cancel(err)
 		})
 	}()
-	defer func() { stopKeeping(); <-kept }()
+	return func() { cancel(); <-kept }
+}
 
+// lastStatus reads the state for a result, as far as the engine answers; absent says
+// that it answered that there is nothing.
+func (w *Worker) lastStatus(pool *pool, on subjects.Workload) (status *drivers.WorkloadStatus, absent bool) {
+	ctx, cancel := context.WithTimeout(w.settling, requestTimeout)
+	defer cancel()
+	status, err := pool.status(ctx, on.ID())
+	if err != nil {
+		return nil, errors.Is(err, drivers.ErrNotFound)
+	}
+	status.Node = w.cfg.Node
+	return status, false
+}
+
+// takeUp claims the workload for the task. Whether the command has its result already
+// is asked while the record is read. Errors: those of claims.acquire, errAnswered,
+// errOverdue, *elsewhereError, *refusal.
+func (w *Worker) takeUp(ctx context.Context, t *task, slot *slot) (*claim, error) {
+	if t.verb == subjects.Restart {
+		if err := w.awaitPredecessors(ctx, t, slot); err != nil {
+			return nil, err
+		}
+	}
+	original, err := w.redriven(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	type answer struct {
+		result *subjects.ResultData
+		err    error
+	}
+	asked := make(chan answer, 1)
+	go func() {
+		r, err := w.findAnswer(ctx, t.command.w, t.id)
+		asked <- answer{r, err}
+	}()
+	first := sync.OnceValue(func() answer { return <-asked })
+	defer first()
+	answered := first
+	// unrecorded is a result that a predecessor published before it could write what it
+	// means into the record.
+	var unrecorded *subjects.ResultData
+	c, err := w.claims.acquire(ctx, request{
+		w: t.w, id: t.id, seq: t.seq, verb: t.verb,
+		prepare: func(rec *record) error {
+			unrecorded = nil
+			switch a := answered(); {
+			case a.err != nil:
+				return a.err
+			case a.result != nil && rec.lacks(&t.command):
+				unrecorded = a.result
+				return nil
+			case a.result != nil:
+				return errAnswered
+			case w.serverNow().Sub(t.published) > t.deadline:
+				return errOverdue
+			case slot.pool.hostLocal && rec.Owner != "" && rec.Owner != w.cfg.Node:
+				return &elsewhereError{owner: rec.Owner}
+			case original != 0 && !t.force && rec.SpecSeq > original && rec.SpecSeq != t.seq:
+				return &refusal{command: t.command, reason: "NewerExists", message: fmt.Sprintf(
+					"redrive of command %d: command %d is newer; redrive with force to override it", original, rec.SpecSeq)}
+			}
+			if t.verb == subjects.Deploy && slot.pool.hostLocal {
+				// From here on something of the workload may exist on this engine.
+				rec.Owner = w.cfg.Node
+			}
+			return nil
+		},
+		idle: func(ctx context.Context, wait *pause) error {
+			// Who waited asks again: the result may have come meanwhile.
+			answered = func() answer {
+				r, err := w.findAnswer(ctx, t.command.w, t.id)
+				return answer{r, err}
+			}
+			return slot.idle(ctx, wait)
+		},
+	})
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, errOverdue
+	}
+	if err == nil && unrecorded != nil {
+		return nil, w.completeRecord(ctx, t, c, *unrecorded)
+	}
+	return c, err
+}
+
+// completeRecord writes what an earlier process of this or another worker decided but
+// did not live to record. It returns errAnswered, or what kept it from writing.
+func (w *Worker) completeRecord(ctx context.Context, t *task, c *claim, r subjects.ResultData) error {
+	end := ending{outcome: r.Outcome}
+	if len(r.Status) > 0 {
+		end.status = new(drivers.WorkloadStatus)
+		if err := json.Unmarshal(r.Status, end.status); err != nil {
+			end.status = nil
+		}
+	}
+	if r.Outcome == subjects.Done && t.verb == subjects.Deploy && t.spec.TTL > 0 {
+		end.expires = r.FinishedAt.Add(t.spec.TTL.D())
+	}
+	if err := c.release(ctx, func(rec *record) { end.writeTo(rec, &t.command) }); err != nil {
+		return err
+	}
+	w.afterwards(t, end)
+	return errAnswered
+}
+
+// findAnswer returns the result the command has, nil for none.
+func (w *Worker) findAnswer(ctx context.Context, on subjects.Workload, commandID string) (*subjects.ResultData, error) {
+	for wait := newPause(20*time.Millisecond, time.Second); ; {
+		try, cancel := context.WithTimeout(ctx, requestTimeout)
+		_, e, err := subjects.FindResultOf(try, w.cfg.JS, on, commandID)
+		cancel()
+		switch {
+		case errors.Is(err, subjects.ErrNoResult):
+			return nil, nil
+		case errors.Is(err, subjects.ErrEvent):
+			return &subjects.ResultData{}, nil // something stands where the result belongs
+		case errors.Is(err, subjects.ErrSubject):
+			return nil, nil
+		case err == nil:
+			r := &subjects.ResultData{}
+			if err := json.Unmarshal(e.Data(), r); err != nil {
+				return &subjects.ResultData{}, nil
+			}
+			return r, nil
+		}
+		if err := wait.sleep(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// redriven returns the sequence of the command that t repeats, 0 for none.
+func (w *Worker) redriven(ctx context.Context, t *task) (uint64, error) {
+	if t.redriveOf == "" {
+		return 0, nil
+	}
+	r, err := w.findAnswer(ctx, t.w, t.redriveOf)
+	if err != nil {
+		return 0, err
+	}
+	if r == nil || r.Sequence == 0 {
+		const fault = "no command of this workload with that ID has a result"
+		return 0, &refusal{command: t.command, reason: "Invalid", message: subjects.ExtRedriveOf + ": " + fault,
+			fields: []subjects.FieldFault{{Path: subjects.ExtRedriveOf, Message: fault}}}
+	}
+	return r.Sequence, nil
+}
+
+// awaitPredecessors holds a restart back until the deploy or destroy published before it
+// has been taken up: after a shutdown, or through another consumer, the restart may be
+// delivered first.
+func (w *Worker) awaitPredecessors(ctx context.Context, t *task, slot *slot) error {
+	for wait := newPause(10*time.Millisecond, 500*time.Millisecond); ; {
+		waiting, err := w.hasPredecessor(ctx, t)
+		if err == nil && !waiting {
+			return nil
+		}
+		if err := slot.idle(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// hasPredecessor says whether the workload's latest deploy or destroy comes before the
+// task and has neither been taken up nor settled.
+func (w *Worker) hasPredecessor(ctx context.Context, t *task) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	for _, verb := range []subjects.Verb{subjects.Deploy, subjects.Destroy} {
+		filter, err := subjects.CommandsFilter(t.w.Backend, "", t.w.Namespace, t.w.Name, verb)
+		if err != nil {
+			return false, err
+		}
+		raw, err := w.commands.GetLastMsgForSubject(ctx, filter)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		if raw.Sequence > t.seq {
+			continue
+		}
+		rec, _, err := w.records.get(ctx, t.w)
+		if err != nil {
+			return false, err
+		}
+		if rec.SpecSeq >= raw.Sequence {
+			continue
+		}
+		cmd, _ := w.door.open(ctx, arrival{subject: raw.Subject, header: raw.Header, data: raw.Data, seq: raw.Sequence, published: raw.Time})
+		settled, err := w.findAnswer(ctx, t.w, cmd.id)
+		if err != nil || settled == nil {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+// attempts tries the command until it succeeds, fails for good or is taken away. The
+// slot is given to others during pauses.
+func (w *Worker) attempts(ctx context.Context, t *task, slot *slot, c *claim) (*drivers.WorkloadStatus, []subjects.AttemptData, error) {
 	rec := c.record()
 	tried := rec.attemptsFor(t.seq)
 	pauses := newPause(w.cfg.RetryMin, w.cfg.RetryMax)
 	w.say(ctx, t, origin{&t.command, len(tried) + 1}, subjects.WorkloadEvent{Phase: string(drivers.PhaseAccepted)})
 	for {
 		attempt := len(tried) + 1
-		status, err := w.attempt(ctx, t, pool, c, attempt)
+		status, err := w.attempt(ctx, t, slot.pool, c, attempt)
 		if err == nil {
 			return status, tried, nil
 		}
@@ -218,13 +328,24 @@ func (w *Worker) attempts(t *task, pool *pool, c *claim) (*drivers.WorkloadStatu
 		w.say(ctx, t, origin{&t.command, attempt}, subjects.WorkloadEvent{
 			Phase: string(drivers.PhaseRetrying), Reason: reason, Message: err.Error(),
 		})
-		pool.leave()
 		pauses.jitter()
-		pauseErr := pauses.sleep(ctx)
-		enterErr := pool.enter(w.settling) // the slot is the caller's to give back
-		if pauseErr != nil || enterErr != nil {
-			return nil, tried, fmt.Errorf("%w (%w)", errors.Join(pauseErr, enterErr), err)
+		if ended := slot.idle(ctx, pauses); ended != nil {
+			return nil, tried, fmt.Errorf("%w (%w)", ended, err)
 		}
+	}
+}
+
+// tell reports what a command achieved, before its result says that it is done.
+func (w *Worker) tell(t *task, end ending) {
+	from := origin{&t.command, len(end.attempts) + 1}
+	obs := w.observers[t.w.Backend]
+	obs.turned(t.w)
+	switch {
+	case t.verb == subjects.Destroy:
+		obs.gone(w.settling, t.w, from, "", "")
+	case end.status != nil:
+		obs.renewed(t.w)
+		obs.report(w.settling, end.status, from, subjects.WorkloadEvent{})
 	}
 }
 
@@ -261,7 +382,7 @@ func (w *Worker) attempt(ctx context.Context, t *task, pool *pool, c *claim, att
 		if err := pool.driver.Restart(drivers.WithCommand(ctx, cmd), id); err != nil {
 			return nil, err
 		}
-		return pool.driver.GetStatus(ctx, id)
+		return pool.status(ctx, id)
 	}
 	return nil, fmt.Errorf("%w: verb %q", drivers.ErrUnsupported, t.verb)
 }
@@ -273,7 +394,7 @@ func (w *Worker) baseline(ctx context.Context, t *task, pool *pool, c *claim) ([
 	if rec.BaselineOf == t.seq && rec.Baseline != nil {
 		return rec.Baseline, nil
 	}
-	status, err := pool.driver.GetStatus(ctx, t.w.ID())
+	status, err := pool.status(ctx, t.w.ID())
 	if err != nil {
 		return nil, err
 	}
@@ -323,6 +444,7 @@ func (w *Worker) say(ctx context.Context, t *task, from origin, data subjects.Wo
 // afterwards brings what is observed in line with what was decided.
 func (w *Worker) afterwards(t *task, end ending) {
 	obs := w.observers[t.w.Backend]
+	obs.turned(t.w)
 	switch {
 	case t.verb == subjects.Destroy && end.outcome == subjects.Done:
 		w.expiries.forget(t.w)

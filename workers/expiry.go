@@ -24,6 +24,8 @@ type expiry struct {
 	w   subjects.Workload
 	seq uint64
 	at  time.Time
+	// tries counts the destroy commands published so far.
+	tries int
 }
 
 func newExpiries() *expiries { return &expiries{at: make(map[string]expiry)} }
@@ -37,7 +39,7 @@ func (x *expiries) set(w subjects.Workload, seq uint64, at time.Time) {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.at[w.Identity().Key()] = expiry{w, seq, at}
+	x.at[w.Identity().Key()] = expiry{w: w, seq: seq, at: at}
 }
 
 func (x *expiries) forget(w subjects.Workload) {
@@ -45,6 +47,32 @@ func (x *expiries) forget(w subjects.Workload) {
 	defer x.mu.Unlock()
 	delete(x.at, w.Identity().Key())
 }
+
+// postpone has an expiry looked at again later; published says that its destroy command
+// is on its way, and that it is tried again should that fail. An expiry that was set
+// anew or forgotten meanwhile stays as it is.
+func (x *expiries) postpone(e expiry, now time.Time, published bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	key := e.w.Identity().Key()
+	if x.at[key] != e {
+		return
+	}
+	if published {
+		e.tries++
+		e.at = now.Add(expiryRetry)
+	} else {
+		e.at = now.Add(expiryWait)
+	}
+	x.at[key] = e
+}
+
+const (
+	// expiryRetry is when a destroy that has not ended the workload is published again.
+	expiryRetry = 5 * time.Minute
+	// expiryWait is when it is looked again whether a newer deploy was carried out.
+	expiryWait = 2 * time.Second
+)
 
 // due returns what has ended by now.
 func (x *expiries) due(now time.Time) []expiry {
@@ -70,48 +98,56 @@ func (w *Worker) expire(ctx context.Context) {
 		case <-ticker.C:
 		}
 		for _, e := range w.expiries.due(w.serverNow()) {
-			if err := w.publishExpiry(ctx, e); err != nil {
+			try, cancel := context.WithTimeout(ctx, tryTimeout)
+			published, err := w.publishExpiry(try, e)
+			cancel()
+			if err != nil && ctx.Err() == nil {
 				w.log.Warn("end of TTL not published, trying again", "workload", e.w.ID(), "error", err)
-				continue
 			}
-			w.expiries.forget(e.w)
+			w.expiries.postpone(e, w.serverNow(), published)
 		}
 	}
 }
 
 // publishExpiry publishes the destroy unless a newer deploy is in the stream already,
-// whether or not it has arrived here: the server compares.
-func (w *Worker) publishExpiry(ctx context.Context, e expiry) error {
-	deploys, err := subjects.CommandsFilter("", "", e.w.Namespace, e.w.Name, subjects.Deploy)
+// whether or not it has arrived here: the server compares. A newer one that was carried
+// out has a TTL of its own, or none; one that was not leaves this TTL in force.
+func (w *Worker) publishExpiry(ctx context.Context, e expiry) (published bool, err error) {
+	deploys, err := subjects.CommandsFilter(e.w.Backend, "", e.w.Namespace, e.w.Name, subjects.Deploy)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var last uint64
-	switch msg, err := w.commands.GetLastMsgForSubject(ctx, deploys); {
+	raw, err := w.commands.GetLastMsgForSubject(ctx, deploys)
+	switch {
 	case err == nil:
-		last = msg.Sequence
+		last = raw.Sequence
 	case !errors.Is(err, jetstream.ErrMsgNotFound):
-		return fmt.Errorf("look for newer deploys: %w", err)
+		return false, fmt.Errorf("look for newer deploys: %w", err)
 	}
 	if last > e.seq {
-		return nil // that one decides how long the workload lives
+		newer, _ := w.door.open(ctx, arrival{subject: raw.Subject, header: raw.Header, data: raw.Data, seq: raw.Sequence, published: raw.Time})
+		r, err := w.findAnswer(ctx, e.w, newer.id)
+		if err != nil || r == nil || r.Outcome == subjects.Done {
+			return false, err
+		}
 	}
 	subject, err := subjects.Command(e.w, subjects.Destroy)
 	if err != nil {
-		return err
+		return false, err
 	}
 	event, err := subjects.NewEvent(e.w.Source(), subjects.TypeDestroy, e.w.ID(), nil, nil)
 	if err != nil {
-		return err
+		return false, err
 	}
-	event.SetID(fmt.Sprintf("ttl-%s-%s-%d", e.w.Namespace, e.w.Name, e.seq))
+	event.SetID(fmt.Sprintf("ttl-%s-%s-%d-%d", e.w.Namespace, e.w.Name, e.seq, e.tries))
 	msg, err := subjects.Encode(subject, event)
 	if err != nil {
-		return err
+		return false, err
 	}
 	_, err = w.cfg.JS.PublishMsg(ctx, msg, jetstream.WithExpectLastSequenceForSubject(last, deploys))
 	if isWrongLastSequence(err) {
-		return nil
+		return false, nil // one came in between
 	}
-	return err
+	return err == nil, err
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -62,6 +63,16 @@ func isPermanent(err error) bool {
 	}
 	var api *jetstream.APIError
 	return errors.As(err, &api) && api.ErrorCode == errCodeTooLarge
+}
+
+// refusedFor is how long something is offered to a bus that answers and refuses it.
+const refusedFor = time.Minute
+
+// isRefused says that the bus answered, and will not take this now: a stream is missing
+// or full. A bus that is away does not answer.
+func isRefused(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) || errors.Is(err, jetstream.ErrNoStreamResponse)
 }
 
 // errCodeTooLarge is JSStreamMessageExceedsMaximumErr of nats-server's errors.json.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -85,6 +86,25 @@ func (w *Worker) receive(ctx context.Context, msg jetstream.Msg) {
 	}, msg)
 }
 
+// receiveUnserved refuses what nobody here serves and passes over the rest, which comes
+// through the consumers of its pool or node.
+func (w *Worker) receiveUnserved(ctx context.Context, msg jetstream.Msg) {
+	if s, err := subjects.Parse(msg.Subject()); err == nil {
+		backend := s.Workload.Backend
+		if backend == subjects.Any {
+			backend = w.cfg.DefaultBackend
+		}
+		if w.pools[backend] != nil && (s.Workload.Node == subjects.Any || s.Workload.Node == w.cfg.Node) {
+			_ = msg.Ack() // delivered again it is passed over again
+			return
+		}
+	} else if tokens := strings.Split(msg.Subject(), "."); len(tokens) > 3 && w.pools[tokens[2]] != nil && (tokens[3] == subjects.Any || tokens[3] == w.cfg.Node) {
+		_ = msg.Ack()
+		return
+	}
+	w.receive(ctx, msg)
+}
+
 // receiveAssignment takes in a command that a placer handed to this node: the
 // assignment names it, the command itself is read from where it was published.
 func (w *Worker) receiveAssignment(ctx context.Context, msg jetstream.Msg) {
@@ -109,6 +129,11 @@ func (w *Worker) receiveAssignment(ctx context.Context, msg jetstream.Msg) {
 func (w *Worker) resume(ctx context.Context, seq uint64, msg jetstream.Msg) error {
 	raw, err := w.commands.GetMsg(ctx, seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		// A replica that lags behind says so, too.
+		info, infoErr := w.commands.Info(ctx)
+		if infoErr != nil || seq >= info.State.FirstSeq {
+			return fmt.Errorf("read command %d: %w", seq, err)
+		}
 		if msg != nil {
 			return msg.TermWithReason("the command has aged out")
 		}
@@ -132,7 +157,7 @@ func (w *Worker) admit(ctx context.Context, in arrival, msg jetstream.Msg) {
 		w.lanes.add(t)
 		return
 	}
-	w.lanes.wg.Go(func() {
+	w.lanes.aside(func() {
 		w.settle(t, nil, ending{outcome: subjects.Rejected, reason: reasonOf(err), err: err, started: w.serverNow()})
 	})
 }

@@ -47,13 +47,13 @@ func (l *lanes) add(t *task) {
 		t.cancel(nil)
 		return
 	}
-	if by := ln.newest(); by > t.seq {
-		l.mu.Unlock()
+	if by := ln.newest(); by > t.seq && !ln.has(t.id) {
 		l.goSupersede(t, by)
+		l.mu.Unlock()
 		return
 	}
 	var ended []*task
-	if t.verb != subjects.Restart {
+	if t.supersedes() && !ln.has(t.id) {
 		ln.queue = slices.DeleteFunc(ln.queue, func(q *task) bool {
 			older := q.seq < t.seq
 			if older {
@@ -76,10 +76,19 @@ func (l *lanes) add(t *task) {
 	if ln.running == nil {
 		l.next(key, ln)
 	}
-	l.mu.Unlock()
 	for _, q := range ended {
 		l.goSupersede(q, t.seq)
 	}
+	l.mu.Unlock()
+}
+
+// has says whether the command is in the lane under another sequence: published twice,
+// it is one command, and the later copy only waits for the result of the first.
+func (ln *lane) has(id string) bool {
+	if ln.running != nil && ln.running.id == id {
+		return true
+	}
+	return slices.ContainsFunc(ln.queue, func(q *task) bool { return q.id == id })
 }
 
 // find returns the task of a sequence.
@@ -95,14 +104,14 @@ func (ln *lane) find(seq uint64) *task {
 	return nil
 }
 
-// newest is the highest deploy or destroy in the lane, 0 for none.
+// newest is the highest command in the lane that ends older ones, 0 for none.
 func (ln *lane) newest() uint64 {
 	var by uint64
-	if ln.running != nil && ln.running.verb != subjects.Restart {
+	if ln.running != nil && ln.running.supersedes() {
 		by = ln.running.seq
 	}
 	for _, q := range ln.queue {
-		if q.verb != subjects.Restart {
+		if q.supersedes() {
 			by = max(by, q.seq)
 		}
 	}
@@ -128,9 +137,28 @@ func (l *lanes) next(key string, ln *lane) {
 	})
 }
 
+// goSupersede ends a task that never ran. The caller holds l.mu.
 func (l *lanes) goSupersede(t *task, by uint64) {
 	t.cancel(&supersededError{by: by})
-	l.wg.Go(func() { l.supersede(t, by) })
+	l.goAside(func() { l.supersede(t, by) })
+}
+
+// aside settles a command outside its lane. It counts as a task until it is done, so
+// that what is refused cannot fill the memory either.
+func (l *lanes) aside(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.goAside(f)
+}
+
+func (l *lanes) goAside(f func()) {
+	l.size++
+	l.wg.Go(func() {
+		f()
+		l.mu.Lock()
+		l.size--
+		l.mu.Unlock()
+	})
 }
 
 // busy says whether a command of the workload is being carried out.
@@ -162,8 +190,9 @@ func (l *lanes) each(fn func(*task)) {
 	}
 }
 
-// abandon takes all tasks that have not begun out of their lanes and returns their
-// deliveries.
+// abandon takes all tasks that have not begun out of their lanes and returns the
+// deliveries that may be given back at once: those of lanes at rest. Behind a task that
+// still runs they are left to their ack wait, so that none overtakes it elsewhere.
 func (l *lanes) abandon() []jetstream.Msg {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -171,7 +200,7 @@ func (l *lanes) abandon() []jetstream.Msg {
 	for _, ln := range l.lanes {
 		for _, q := range ln.queue {
 			l.size--
-			if msg := q.finish(); msg != nil {
+			if msg := q.finish(); msg != nil && ln.running == nil {
 				msgs = append(msgs, msg)
 			}
 		}

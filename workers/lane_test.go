@@ -3,6 +3,7 @@ package workers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -49,6 +50,8 @@ func TestLaneOrder(t *testing.T) {
 	type step struct {
 		seq  uint64
 		verb subjects.Verb
+		// id is the command's, one of its own when empty.
+		id string
 	}
 	cases := []struct {
 		name string
@@ -59,33 +62,38 @@ func TestLaneOrder(t *testing.T) {
 		superseded map[uint64]uint64
 	}{
 		{
-			name: "restarts wait in order", hold: step{1, subjects.Deploy},
-			add:     []step{{3, subjects.Restart}, {2, subjects.Restart}},
+			name: "restarts wait in order", hold: step{seq: 1, verb: subjects.Deploy},
+			add:     []step{{seq: 3, verb: subjects.Restart}, {seq: 2, verb: subjects.Restart}},
 			started: []uint64{1, 2, 3}, superseded: map[uint64]uint64{},
 		},
 		{
-			name: "a deploy ends the running one", hold: step{1, subjects.Deploy},
-			add:     []step{{2, subjects.Deploy}},
+			name: "a deploy ends the running one", hold: step{seq: 1, verb: subjects.Deploy},
+			add:     []step{{seq: 2, verb: subjects.Deploy}},
 			started: []uint64{1, 2}, superseded: map[uint64]uint64{1: 2},
 		},
 		{
-			name: "a destroy ends everything older", hold: step{1, subjects.Deploy},
-			add:     []step{{2, subjects.Restart}, {3, subjects.Destroy}},
+			name: "a destroy ends everything older", hold: step{seq: 1, verb: subjects.Deploy},
+			add:     []step{{seq: 2, verb: subjects.Restart}, {seq: 3, verb: subjects.Destroy}},
 			started: []uint64{1, 3}, superseded: map[uint64]uint64{1: 3, 2: 3},
 		},
 		{
-			name: "an older deploy that comes late never runs", hold: step{5, subjects.Deploy},
-			add:     []step{{4, subjects.Deploy}, {3, subjects.Restart}},
+			name: "an older deploy that comes late never runs", hold: step{seq: 5, verb: subjects.Deploy},
+			add:     []step{{seq: 4, verb: subjects.Deploy}, {seq: 3, verb: subjects.Restart}},
 			started: []uint64{5}, superseded: map[uint64]uint64{4: 5, 3: 5},
 		},
 		{
-			name: "a restart does not replace a deploy behind it", hold: step{1, subjects.Restart},
-			add:     []step{{3, subjects.Restart}, {2, subjects.Deploy}},
+			name: "a restart does not replace a deploy behind it", hold: step{seq: 1, verb: subjects.Restart},
+			add:     []step{{seq: 3, verb: subjects.Restart}, {seq: 2, verb: subjects.Deploy}},
 			started: []uint64{1, 2, 3}, superseded: map[uint64]uint64{1: 2},
 		},
 		{
-			name: "the same command twice is one", hold: step{1, subjects.Deploy},
-			add:     []step{{1, subjects.Deploy}, {2, subjects.Restart}, {2, subjects.Restart}},
+			name: "the same command twice is one", hold: step{seq: 1, verb: subjects.Deploy},
+			add:     []step{{seq: 1, verb: subjects.Deploy}, {seq: 2, verb: subjects.Restart}, {seq: 2, verb: subjects.Restart}},
+			started: []uint64{1, 2}, superseded: map[uint64]uint64{},
+		},
+		{
+			name: "a command published twice does not end itself", hold: step{seq: 1, verb: subjects.Deploy, id: "x"},
+			add:     []step{{seq: 2, verb: subjects.Deploy, id: "x"}},
 			started: []uint64{1, 2}, superseded: map[uint64]uint64{},
 		},
 	}
@@ -95,7 +103,11 @@ func TestLaneOrder(t *testing.T) {
 			l := newLanes(log.run, log.supersede)
 			add := func(s step) {
 				w := subjects.Workload{Backend: "sim", Node: "n", Namespace: "shop", Name: "cart"}
-				l.add(newTask(t.Context(), command{seq: s.seq, verb: s.verb, w: w}, nil))
+				id := s.id
+				if id == "" {
+					id = fmt.Sprint(s.seq)
+				}
+				l.add(newTask(t.Context(), command{id: id, seq: s.seq, verb: s.verb, w: w}, nil))
 			}
 			add(tc.hold)
 			for _, s := range tc.add {

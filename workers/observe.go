@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -35,11 +38,17 @@ type observer struct {
 	// talking.
 	busy func(subjects.Workload) bool
 
+	// turns counts, per group of workloads, how often a command began or ended: what was
+	// read of the engine before the latest turn may be of the past.
+	turns [256]atomic.Uint64
+
 	mu   sync.Mutex
 	seen map[string]*seen
 	// dirty are the workloads to look at; looking those that are being looked at.
 	dirty, looking map[string]bool
-	wake           chan struct{}
+	// again are the workloads whose state could not be read.
+	again map[string]bool
+	wake  chan struct{}
 }
 
 // seen is what was last said about a workload.
@@ -49,11 +58,27 @@ type seen struct {
 	tracked bool
 	// oom is the instance whose kill was announced: its exit is no news.
 	oom string
+	// instances are the engine's identifiers of the instances.
+	instances []string
+}
+
+// note remembers which instances there are.
+func (s *seen) note(status *drivers.WorkloadStatus) {
+	s.instances = s.instances[:0]
+	for _, i := range status.Instances {
+		s.instances = append(s.instances, i.ID)
+	}
+}
+
+func (s *seen) has(instanceID string) bool {
+	return instanceID == "" || slices.Contains(s.instances, instanceID)
 }
 
 const (
 	// lookers is how many workloads are read from the engine at a time.
 	lookers = 4
+	// lookAgain is when a state that could not be read is read again.
+	lookAgain = 2 * time.Second
 	// resyncEvery is how often a driver that reports no changes is read whole.
 	resyncEvery = 10 * time.Second
 )
@@ -124,7 +149,11 @@ func (o *observer) changed(ctx context.Context, change drivers.Change) {
 // announce says at once what happened to an instance, before the status is read.
 func (o *observer) announce(ctx context.Context, on subjects.Workload, change drivers.Change, phase drivers.Phase, reason, what string) {
 	o.mu.Lock()
-	s := o.entry(on.ID())
+	s := o.seen[on.ID()]
+	if s == nil || !s.has(change.InstanceID) {
+		o.mu.Unlock()
+		return // of an instance that was replaced or destroyed
+	}
 	told := s.oom != "" && s.oom == change.InstanceID
 	s.oom = ""
 	if phase == drivers.PhaseOOMKilled {
@@ -139,6 +168,13 @@ func (o *observer) announce(ctx context.Context, on subjects.Workload, change dr
 		Message: fmt.Sprintf("instance %d %s", change.Instance, what),
 	}
 	o.say(ctx, on, data, origin{})
+}
+
+// turned notes that a command of the workload begins or ends.
+func (o *observer) turned(on subjects.Workload) { o.turn(on).Add(1) }
+
+func (o *observer) turn(on subjects.Workload) *atomic.Uint64 {
+	return &o.turns[maphash.String(digestSeed, on.ID())%uint64(len(o.turns))]
 }
 
 // entry returns what was last said; the caller holds o.mu.
@@ -167,10 +203,17 @@ func (o *observer) lookAll(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	slots := make(chan struct{}, lookers)
+	ticker := time.NewTicker(lookAgain)
+	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-ticker.C:
+			o.mu.Lock()
+			maps.Copy(o.dirty, o.again)
+			clear(o.again)
+			o.mu.Unlock()
 		case <-o.wake:
 		}
 		for {
@@ -214,7 +257,18 @@ func (o *observer) read(ctx context.Context, id string) {
 	if err != nil {
 		return
 	}
-	status, err := o.pool.driver.GetStatus(ctx, id)
+	before := o.turn(on).Load()
+	status, err := o.pool.status(ctx, id)
+	if o.turn(on).Load() != before {
+		o.look(id) // what was read may be of before the turn
+		return
+	}
+	// A turn that falls between here and what is said below is made good by another look.
+	defer func() {
+		if o.turn(on).Load() != before {
+			o.look(id)
+		}
+	}()
 	switch {
 	case errors.Is(err, drivers.ErrNotFound):
 		o.mu.Lock()
@@ -225,8 +279,11 @@ func (o *observer) read(ctx context.Context, id string) {
 		}
 	case err != nil:
 		if ctx.Err() == nil {
-			o.log.Warn("status not read", "workload", id, "backend", o.backend, "error", err)
+			o.log.Warn("status not read, looking again", "workload", id, "backend", o.backend, "error", err)
 		}
+		o.mu.Lock()
+		o.again[id] = true
+		o.mu.Unlock()
 	case o.busy(on):
 		o.keep(ctx, on, status)
 	default:
@@ -234,10 +291,10 @@ func (o *observer) read(ctx context.Context, id string) {
 	}
 }
 
-// resync compares everything: what the engine has is reported, what the bus knows and
-// the engine does not is gone.
+// resync has everything looked at: what the engine has, and what the bus knows. The
+// lists are of the past as soon as they are read, so they only say where to look.
 func (o *observer) resync(ctx context.Context) {
-	list, err := o.pool.driver.ListWorkloads(ctx, "")
+	list, err := o.pool.list(ctx)
 	o.count.EngineUp(o.backend, err == nil)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -245,29 +302,27 @@ func (o *observer) resync(ctx context.Context) {
 		}
 		return
 	}
-	present := make(map[string]bool, len(list))
 	for _, status := range list {
-		present[status.ID] = true
-		on, err := o.workload(status.ID)
-		if err != nil || o.busy(on) {
-			continue
+		if on, err := o.workload(status.ID); err == nil {
+			o.recall(ctx, on)
+			o.look(status.ID)
 		}
-		o.recall(ctx, on)
-		o.report(ctx, status, origin{}, subjects.WorkloadEvent{})
 	}
 	filter, err := subjects.StatusKeyFilter(o.backend, o.node, "", "")
 	if err != nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
 	keys, err := o.status.ListKeysFiltered(ctx, filter)
 	if err != nil {
 		o.log.Warn("known statuses not listed", "backend", o.backend, "error", err)
 		return
 	}
 	for key := range keys.Keys() {
-		on, err := subjects.ParseKey(key)
-		if err == nil && !present[on.ID()] && !o.busy(on) {
-			o.gone(ctx, on, origin{}, "Missing", "nothing of the workload is left on the engine")
+		if on, err := subjects.ParseKey(key); err == nil {
+			o.recall(ctx, on)
+			o.look(on.ID())
 		}
 	}
 }
@@ -292,6 +347,7 @@ func (o *observer) recall(ctx context.Context, on subjects.Workload) {
 	o.mu.Lock()
 	s := o.entry(on.ID())
 	s.phase, s.digest = last.Phase, digest(&last)
+	s.note(&last)
 	o.mu.Unlock()
 }
 
@@ -332,6 +388,7 @@ func (o *observer) keep(ctx context.Context, on subjects.Workload, status *drive
 	changed, track := s.digest != sum, !s.tracked && len(status.Instances) > 0
 	s.digest = sum
 	s.tracked = s.tracked || track
+	s.note(status)
 	o.mu.Unlock()
 	if track {
 		o.track(ctx, on)

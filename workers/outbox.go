@@ -57,6 +57,7 @@ func (o *outbox) shard(w subjects.Workload) chan item {
 
 func (o *outbox) drain(items chan item) {
 	for it := range items {
+		var refusedSince time.Time
 		for wait := newPause(50*time.Millisecond, 2*time.Second); ; {
 			ctx, cancel := context.WithTimeout(o.ctx, requestTimeout)
 			err := it.do(ctx)
@@ -64,7 +65,10 @@ func (o *outbox) drain(items chan item) {
 			if err == nil {
 				break
 			}
-			if isPermanent(err) {
+			if isRefused(err) && refusedSince.IsZero() {
+				refusedSince = time.Now()
+			}
+			if isPermanent(err) || isRefused(err) && time.Since(refusedSince) > refusedFor {
 				o.log.Error("cannot be published", "what", it.what, "error", err)
 				break
 			}

@@ -2,6 +2,9 @@ package workers
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"time"
 
 	"github.com/kranix-io/kranix-runtime/drivers"
 )
@@ -21,23 +24,78 @@ func newPool(b Backend) *pool {
 	return &pool{name: b.Name, driver: b.Driver, hostLocal: local, slots: make(chan struct{}, b.Concurrency)}
 }
 
+const (
+	// statusTimeout and listTimeout bound reading one workload's state, or all.
+	statusTimeout = 30 * time.Second
+	listTimeout   = 2 * time.Minute
+)
+
+// status reads a workload's state. A driver that hangs or panics is one that failed: it
+// must take down neither the worker nor what it observes of other workloads.
+func (p *pool) status(ctx context.Context, id string) (*drivers.WorkloadStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	status, err := guarded(p.name, func() (*drivers.WorkloadStatus, error) { return p.driver.GetStatus(ctx, id) })
+	if err == nil && status == nil {
+		return nil, fmt.Errorf("driver %s returned no status of %s", p.name, id)
+	}
+	return status, err
+}
+
+// list reads the state of all workloads, with the same care.
+func (p *pool) list(ctx context.Context) ([]*drivers.WorkloadStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	return guarded(p.name, func() ([]*drivers.WorkloadStatus, error) { return p.driver.ListWorkloads(ctx, "") })
+}
+
+// errPanicked is matched by the error a driver's panic becomes.
+var errPanicked = errors.New("driver panicked")
+
+// guarded makes an error of a driver's panic.
+func guarded[T any](name string, call func() (T, error)) (v T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%s: %w: %v", name, errPanicked, p)
+		}
+	}()
+	return call()
+}
+
+// slot is a command's right to work on the engine. It belongs to one goroutine.
+type slot struct {
+	pool *pool
+	held bool
+}
+
 // enter waits for a slot. Errors: ctx's cause.
-func (p *pool) enter(ctx context.Context) error {
+func (s *slot) enter(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
 	select {
-	case p.slots <- struct{}{}:
+	case s.pool.slots <- struct{}{}:
+		s.held = true
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-// leave gives a slot back. At the end of a drain a task may have none to give.
-func (p *pool) leave() {
-	select {
-	case <-p.slots:
-	default:
+// leave gives the slot back, if it is held.
+func (s *slot) leave() {
+	if s.held {
+		s.held = false
+		<-s.pool.slots
 	}
+}
+
+// idle waits without the slot, which others may use meanwhile. After an error it is not
+// held. Errors: ctx's cause.
+func (s *slot) idle(ctx context.Context, wait *pause) error {
+	s.leave()
+	if err := wait.sleep(ctx); err != nil {
+		return err
+	}
+	return s.enter(ctx)
 }

@@ -1,6 +1,7 @@
 package workers
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -65,8 +66,9 @@ type claimData struct {
 	Epoch uint64 `json:"epoch"`
 	// Duration is how long the claim stands without a new revision.
 	Duration drivers.Duration `json:"duration"`
-	// Sequence is the command's.
-	Sequence uint64 `json:"sequence"`
+	// Sequence and CommandID are the command's.
+	Sequence  uint64 `json:"sequence"`
+	CommandID string `json:"commandId"`
 }
 
 // attemptsFor returns the failures of the command seq.
@@ -77,6 +79,18 @@ func (r *record) attemptsFor(seq uint64) []subjects.AttemptData {
 	return r.Attempts
 }
 
+// lacks says that the command's result has not been written into the record: whoever
+// published it did not live to do that, and has no successor yet.
+func (r *record) lacks(cmd *command) bool {
+	if r.Claim != nil {
+		return r.Claim.Sequence == cmd.seq
+	}
+	return cmd.verb != subjects.Restart && r.SpecSeq == cmd.seq && r.SettledSeq < cmd.seq
+}
+
+// errUnreadable: the record is not one. Somebody wrote into the bucket by hand.
+var errUnreadable = errors.New("the workload's record cannot be read")
+
 // errConflict: somebody else wrote the record first.
 var errConflict = errors.New("record changed")
 
@@ -86,8 +100,8 @@ type recordStore interface {
 	// put writes rec where the revision still is rev, and returns the new one.
 	// errConflict when it is not; any other error leaves open whether it was written.
 	put(ctx context.Context, w subjects.Workload, rec record, rev uint64) (uint64, error)
-	// each calls fn for every record.
-	each(ctx context.Context, fn func(key string, rec record)) error
+	// each calls fn for every record; err is errUnreadable where rec is none.
+	each(ctx context.Context, fn func(key string, rec record, err error)) error
 }
 
 // requestTimeout bounds one request to the bus. Whoever makes one repeats it; a request
@@ -110,13 +124,13 @@ func (s kvRecords) get(ctx context.Context, w subjects.Workload) (record, uint64
 	}
 	var rec record
 	if err := json.Unmarshal(entry.Value(), &rec); err != nil {
-		return record{}, 0, fmt.Errorf("decode record of %s: %w", w, err)
+		return record{}, 0, fmt.Errorf("%w (key %s of bucket %s, restore or delete it): %w", errUnreadable, entry.Key(), entry.Bucket(), err)
 	}
 	return rec, entry.Revision(), nil
 }
 
 func (s kvRecords) put(ctx context.Context, w subjects.Workload, rec record, rev uint64) (uint64, error) {
-	value, err := json.Marshal(rec)
+	value, err := encodeRecord(rec)
 	if err != nil {
 		return 0, fmt.Errorf("encode record of %s: %w", w, err)
 	}
@@ -138,7 +152,7 @@ func (s kvRecords) put(ctx context.Context, w subjects.Workload, rec record, rev
 	return next, nil
 }
 
-func (s kvRecords) each(ctx context.Context, fn func(key string, rec record)) error {
+func (s kvRecords) each(ctx context.Context, fn func(key string, rec record, err error)) error {
 	watcher, err := s.kv.WatchAll(ctx, jetstream.IgnoreDeletes())
 	if err != nil {
 		return fmt.Errorf("read records: %w", err)
@@ -154,18 +168,37 @@ func (s kvRecords) each(ctx context.Context, fn func(key string, rec record)) er
 			}
 			var rec record
 			if err := json.Unmarshal(entry.Value(), &rec); err != nil {
-				return fmt.Errorf("decode record %s: %w", entry.Key(), err)
+				fn(entry.Key(), record{}, fmt.Errorf("%w: %w", errUnreadable, err))
+				continue
 			}
-			fn(entry.Key(), rec)
+			fn(entry.Key(), rec, nil)
 		}
 	}
 }
 
-// isWrongLastSequence says whether a compare-and-set lost.
+// encodeRecord does not escape what is special in HTML, which would make six bytes of
+// one, and leaves out the spec rather than fail: a record that could not be written
+// would hold its workload for ever.
+func encodeRecord(rec record) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(rec); err != nil {
+		return nil, err
+	}
+	if b.Len() > subjects.MaxValueBytes && rec.Spec != nil {
+		rec.Spec = nil
+		return encodeRecord(rec)
+	}
+	return b.Bytes(), nil
+}
+
+// isWrongLastSequence says whether a compare-and-set lost. A clustered stream says so in
+// other words while a write is in flight.
 func isWrongLastSequence(err error) bool {
 	if errors.Is(err, jetstream.ErrKeyExists) {
 		return true
 	}
 	var api *jetstream.APIError
-	return errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
+	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }

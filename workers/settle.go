@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cloudevents/sdk-go/v2/event"
+
 	"github.com/kranix-io/kranix-runtime/drivers"
 	"github.com/kranix-io/kranix-runtime/subjects"
 )
@@ -73,6 +75,8 @@ func disposition(err error) (action, subjects.Outcome, string) {
 			return actSettle, subjects.Expired, rollout.Reason
 		}
 		return actSettle, subjects.Failed, rollout.Reason
+	case errors.Is(err, errUnreadable):
+		return actSettle, subjects.Failed, "RecordUnreadable"
 	case errors.Is(err, drivers.ErrStale):
 		return actSettle, subjects.Superseded, "Stale"
 	case errors.Is(err, drivers.ErrInvalidSpec):
@@ -102,6 +106,8 @@ type ending struct {
 	status   *drivers.WorkloadStatus
 	attempts []subjects.AttemptData
 	started  time.Time
+	// absent says that the engine has nothing of the workload.
+	absent bool
 	// expires is when the TTL of what was deployed ends, zero for never.
 	expires time.Time
 }
@@ -109,7 +115,7 @@ type ending struct {
 // result makes the data of the command's result.
 func (e ending) result(cmd *command, node string, now time.Time) subjects.ResultData {
 	r := subjects.ResultData{
-		Outcome: e.outcome, CommandID: cmd.id, Source: cmd.event.Source(), ID: cmd.event.ID(), Verb: cmd.verb,
+		Outcome: e.outcome, CommandID: cmd.id, Source: cmd.sourceShown(), ID: cmd.idShown(), Verb: cmd.verb,
 		Sequence: cmd.seq, Reason: e.reason, Attempts: len(e.attempts), StartedAt: e.started.UTC(), FinishedAt: now.UTC(), Node: node,
 	}
 	if e.outcome == subjects.Done {
@@ -143,38 +149,51 @@ func (e ending) result(cmd *command, node string, now time.Time) subjects.Result
 	return r
 }
 
+// flushTimeout is how long a result waits for the events before it. They are published
+// all the same; a stream of events that cannot be written must not keep commands from
+// being settled.
+const flushTimeout = 5 * time.Second
+
 // settle gives a task its one result: dead letter, events, result, record, ack, in
 // that order, each only after the one before is durable. It keeps trying while the bus
 // is away and gives up only when the drain ends, in which case the command is
 // delivered again and settled then.
 func (w *Worker) settle(t *task, c *claim, e ending) {
-	ctx := w.settling
-	earlier := false
-	w.keepTrying(ctx, "settle "+t.w.String(), func(ctx context.Context) error {
+	on := t.w.On(w.cfg.Node)
+	data := e.result(&t.command, w.cfg.Node, w.serverNow())
+	result, err := resultEvent(on, &t.command, data)
+	if err != nil {
+		w.log.Error("result cannot be made", "workload", t.w.ID(), "sequence", t.seq, "error", err)
+		return
+	}
+	earlier, flushed := false, false
+	settled := w.keepTrying(w.settling, "settle "+t.w.String(), func(ctx context.Context) error {
 		if e.needsDeadLetter() {
-			if err := w.publishDeadLetter(ctx, &t.command, e); isPermanent(err) {
-				w.log.Error("dead letter cannot be published", "workload", t.w.ID(), "sequence", t.seq, "error", err)
-			} else if err != nil {
+			if err := w.leaveDeadLetter(ctx, &t.command, e); err != nil {
 				return err
 			}
 		}
-		if err := w.outbox.flush(ctx, t.w); err != nil {
-			return err
+		if !flushed {
+			flushed = true
+			w.flush(ctx, t.w)
 		}
-		subject := t.w.On(w.cfg.Node)
-		data := e.result(&t.command, w.cfg.Node, w.cfg.Now())
-		won, outcome, err := w.publishResult(ctx, subject, &t.command, data)
+		won, standing, err := subjects.PublishResult(ctx, w.cfg.JS, on, t.id, result)
 		if isPermanent(err) {
 			// How it ended must be said, whatever else cannot be.
-			data.Status, data.Evidence, data.Fields = nil, nil, nil
-			won, outcome, err = w.publishResult(ctx, subject, &t.command, data)
+			if result, err = resultEvent(on, &t.command, data.Bare()); err == nil {
+				won, standing, err = subjects.PublishResult(ctx, w.cfg.JS, on, t.id, result)
+			}
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("publish result: %w", err)
 		}
 		if !won {
 			// Decided before, or by somebody else: what stands is the truth.
-			e.outcome, earlier = outcome, true
+			var theirs subjects.ResultData
+			if err := json.Unmarshal(standing.Data(), &theirs); err == nil {
+				e.outcome = theirs.Outcome
+			}
+			earlier = true
 		}
 		if c != nil {
 			if err := c.release(ctx, func(rec *record) { e.writeTo(rec, &t.command) }); err != nil && !errors.Is(err, drivers.ErrStale) {
@@ -187,14 +206,55 @@ func (w *Worker) settle(t *task, c *claim, e ending) {
 		return nil
 	})
 	t.finish()
-	if earlier {
+	switch {
+	case !settled:
+	case earlier:
 		w.log.Info("command had its result", "workload", t.w.ID(), "backend", t.w.Backend, "verb", t.verb, "sequence", t.seq,
 			"command", t.id, "outcome", e.outcome)
-		return
+	default:
+		w.cfg.Counters.CommandSettled(t.w.Backend, string(t.verb), string(e.outcome), w.serverNow().Sub(t.published).Seconds())
+		w.log.Info("command settled", append([]any{"workload", t.w.ID(), "backend", t.w.Backend, "verb", t.verb, "sequence", t.seq,
+			"command", t.id, "outcome", e.outcome}, e.why()...)...)
 	}
-	w.cfg.Counters.CommandSettled(t.w.Backend, string(t.verb), string(e.outcome), w.serverNow().Sub(t.published).Seconds())
-	w.log.Info("command settled", "workload", t.w.ID(), "backend", t.w.Backend, "verb", t.verb, "sequence", t.seq,
-		"command", t.id, "outcome", e.outcome, "reason", e.reason, "error", e.err)
+}
+
+// why is what a log line says of an ending that was not as asked.
+func (e ending) why() []any {
+	if e.err == nil {
+		return nil
+	}
+	return []any{"reason", e.reason, "error", e.err}
+}
+
+// flush has the events of a command published before its result, within bounds.
+func (w *Worker) flush(ctx context.Context, on subjects.Workload) {
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	if err := w.outbox.flush(ctx, on); err != nil && w.settling.Err() == nil {
+		w.log.Warn("events are late: the result goes before them", "workload", on.ID(), "error", err)
+	}
+}
+
+// leaveDeadLetter publishes the evidence unless the command has its result already: then
+// it was delivered again, or somebody else decided.
+func (w *Worker) leaveDeadLetter(ctx context.Context, cmd *command, e ending) error {
+	r, err := w.findAnswer(ctx, cmd.w, cmd.id)
+	if err != nil || r != nil {
+		return err
+	}
+	err = w.publishDeadLetter(ctx, cmd, e)
+	if isPermanent(err) {
+		w.log.Error("dead letter cannot be published", "workload", cmd.w.ID(), "sequence", cmd.seq, "error", err)
+		return nil
+	}
+	return err
+}
+
+// resultEvent makes the event of a result. Publishing it again is not a second result.
+func resultEvent(on subjects.Workload, cmd *command, data subjects.ResultData) (event.Event, error) {
+	return subjects.NewEvent(on.Source(), subjects.ResultType(data.Outcome), on.ID(), data, map[string]string{
+		subjects.ExtCommandID: cmd.id, subjects.ExtSequence: subjects.PadSequence(cmd.seq),
+	})
 }
 
 // writeTo puts what the ending means for the workload into its record.
@@ -211,7 +271,7 @@ func (e ending) writeTo(rec *record, cmd *command) {
 	rec.SettledSeq, rec.Outcome = max(rec.SettledSeq, cmd.seq), e.outcome
 	switch {
 	case e.outcome != subjects.Done:
-		if rec.GoodSeq == 0 {
+		if rec.GoodSeq == 0 && e.absent {
 			rec.Owner = ""
 		}
 	case cmd.verb == subjects.Destroy:
@@ -226,44 +286,26 @@ func (e ending) writeTo(rec *record, cmd *command) {
 	}
 }
 
-// publishResult publishes on the command's own subject, or reads who was first.
-func (w *Worker) publishResult(ctx context.Context, on subjects.Workload, cmd *command, data subjects.ResultData) (won bool, outcome subjects.Outcome, err error) {
-	e, err := subjects.NewEvent(on.Source(), subjects.ResultType(data.Outcome), on.ID(), data, map[string]string{
-		subjects.ExtCommandID: cmd.id, subjects.ExtSequence: subjects.PadSequence(cmd.seq),
-	})
-	if err != nil {
-		return false, "", fmt.Errorf("make result: %w", err)
-	}
-	won, winner, err := subjects.PublishResult(ctx, w.cfg.JS, on, cmd.id, e)
-	if err != nil {
-		return false, "", fmt.Errorf("publish result: %w", err)
-	}
-	if won {
-		return true, data.Outcome, nil
-	}
-	var theirs subjects.ResultData
-	if err := json.Unmarshal(winner.Data(), &theirs); err != nil {
-		return false, "", fmt.Errorf("read the result that was first: %w", err)
-	}
-	return false, theirs.Outcome, nil
-}
+// tryTimeout bounds one try of several requests.
+const tryTimeout = 2*requestTimeout + flushTimeout
 
-// keepTrying repeats fn while the bus is away, until it succeeds or ctx ends.
-func (w *Worker) keepTrying(ctx context.Context, what string, fn func(context.Context) error) {
+// keepTrying repeats fn while the bus is away, until it succeeds or ctx ends, and says
+// whether it did.
+func (w *Worker) keepTrying(ctx context.Context, what string, fn func(context.Context) error) bool {
 	for wait := newPause(50*time.Millisecond, 2*time.Second); ; {
-		try, cancel := context.WithTimeout(ctx, 2*requestTimeout)
+		try, cancel := context.WithTimeout(ctx, tryTimeout)
 		err := fn(try)
 		cancel()
 		if err == nil {
-			return
+			return true
 		}
 		if ctx.Err() != nil {
 			w.log.Warn("left for redelivery", "what", what, "error", err)
-			return
+			return false
 		}
 		w.log.Warn("trying again", "what", what, "error", err)
 		if wait.sleep(ctx) != nil {
-			return
+			return false
 		}
 	}
 }

@@ -51,6 +51,27 @@ type task struct {
 	done bool
 }
 
+// maxAttribute bounds a CloudEvent attribute of a command, in bytes.
+const maxAttribute = 1024
+
+// sourceShown and idShown are the event's attributes as far as a result repeats them.
+func (c *command) sourceShown() string { return shown(c.event.Source()) }
+func (c *command) idShown() string     { return shown(c.event.ID()) }
+
+func shown(attribute string) string {
+	if len(attribute) > maxAttribute {
+		return ""
+	}
+	return attribute
+}
+
+// supersedes says whether the command ends older ones of its workload as soon as it is
+// here. A restart never does, and a redrive only once it is known that nothing newer
+// forbids it.
+func (c *command) supersedes() bool {
+	return c.verb != subjects.Restart && (c.redriveOf == "" || c.force)
+}
+
 func newTask(parent context.Context, cmd command, msg jetstream.Msg) *task {
 	t := &task{command: cmd, msg: msg}
 	t.ctx, t.cancel = context.WithCancelCause(parent)

@@ -83,6 +83,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer w.locks.release()
 	mine, err := w.open(ctx)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to end while starting
+		}
 		return err
 	}
 	// Two lives: what takes work in ends first, what reports goes on until the work
@@ -106,10 +109,8 @@ func (w *Worker) Run(ctx context.Context) error {
 		})
 	}
 	if w.cfg.RejectUnserved {
-		if unserved := w.unserved(); len(unserved) > 0 {
-			cfg := subjects.UnservedConsumer(w.cfg.Node, unserved, w.consumerOptions())
-			taking.Go(func() { w.intake(running, subjects.StreamCommands, cfg, w.receive) })
-		}
+		cfg := subjects.UnservedConsumer(w.cfg.Node, w.consumerOptions())
+		taking.Go(func() { w.intake(running, subjects.StreamCommands, cfg, w.receiveUnserved) })
 	}
 	taking.Go(func() { w.expire(running) })
 	reporting.Go(func() { w.keepAlive(observing) })
@@ -156,12 +157,16 @@ func (w *Worker) open(ctx context.Context) (map[string][]uint64, error) {
 		w.observers[name] = &observer{
 			backend: name, node: w.cfg.Node, pool: p, outbox: w.outbox, status: buckets[subjects.BucketStatus], records: w.records,
 			logs: w.cfg.Logs, metrics: w.cfg.Metrics, count: w.cfg.Counters, log: w.log, busy: w.lanes.busy,
-			seen: make(map[string]*seen), dirty: make(map[string]bool), looking: make(map[string]bool), wake: make(chan struct{}, 1),
+			seen: make(map[string]*seen), dirty: make(map[string]bool), looking: make(map[string]bool), again: make(map[string]bool), wake: make(chan struct{}, 1),
 		}
 	}
 	mine := make(map[string][]uint64)
 	var highest uint64
-	err = w.records.each(ctx, func(key string, rec record) {
+	err = w.records.each(ctx, func(key string, rec record, err error) {
+		if err != nil {
+			w.log.Error("record passed over", "key", key, "error", err)
+			return
+		}
 		highest = max(highest, rec.SpecSeq, rec.OpSeq)
 		on, err := subjects.ParseKey(key)
 		if err != nil {
@@ -170,7 +175,7 @@ func (w *Worker) open(ctx context.Context) (map[string][]uint64, error) {
 		if rec.Claim != nil && rec.Claim.Node == w.cfg.Node {
 			mine[on.Backend] = append(mine[on.Backend], rec.Claim.Sequence)
 		}
-		if !rec.ExpiresAt.IsZero() && rec.Owner == w.cfg.Node {
+		if p := w.pools[on.Backend]; !rec.ExpiresAt.IsZero() && p != nil && (rec.Owner == w.cfg.Node || !p.hostLocal) {
 			w.expiries.set(on.On(w.cfg.Node), rec.GoodSeq, rec.ExpiresAt)
 		}
 	})
@@ -216,21 +221,6 @@ func (w *Worker) serve(ctx context.Context, p *pool, resume []uint64, taking *sy
 
 func (w *Worker) consumerOptions() subjects.ConsumerOptions {
 	return subjects.ConsumerOptions{AckWait: w.cfg.AckWait}
-}
-
-// unserved lists the backends a command may name and nobody here serves, the default
-// among them when it is none of ours.
-func (w *Worker) unserved() []string {
-	var names []string
-	for _, b := range subjects.Backends() {
-		if w.pools[b] == nil {
-			names = append(names, b)
-		}
-	}
-	if w.pools[w.cfg.DefaultBackend] == nil {
-		names = append(names, subjects.Any)
-	}
-	return names
 }
 
 // drain ends the work; see Run.
@@ -327,7 +317,9 @@ func (w *Worker) lockEngine(ctx context.Context, p *pool) error {
 		return nil
 	}
 	for wait := newPause(200*time.Millisecond, 5*time.Second); ; {
-		info, err := identifier.EngineInfo(ctx)
+		try, cancel := context.WithTimeout(ctx, statusTimeout)
+		info, err := identifier.EngineInfo(try)
+		cancel()
 		w.cfg.Counters.EngineUp(p.name, err == nil)
 		if err == nil {
 			if w.cfg.LockDir == "" {
