@@ -358,7 +358,6 @@ func (o *observer) report(ctx context.Context, status *drivers.WorkloadStatus, f
 	if err != nil {
 		return
 	}
-	o.keep(ctx, on, status)
 	phase := status.Phase
 	if data.Phase != "" {
 		phase = drivers.Phase(data.Phase)
@@ -368,14 +367,16 @@ func (o *observer) report(ctx context.Context, status *drivers.WorkloadStatus, f
 	news := s.phase != phase || data.Phase != ""
 	s.phase = phase
 	o.mu.Unlock()
-	if !news {
-		return
+	if news {
+		if data.Phase == "" {
+			data.Phase, data.Reason, data.Message = string(status.Phase), status.Reason, status.Message
+		}
+		status.Node = o.node
+		data.Status = fitStatus(status)
+		o.say(ctx, on, data, from)
 	}
-	if data.Phase == "" {
-		data.Phase, data.Reason, data.Message = string(status.Phase), status.Reason, status.Message
-	}
-	data.Status = fitStatus(status)
-	o.say(ctx, on, data, from)
+	// After the event: whoever waits for it does not wait for this, too.
+	o.keep(ctx, on, status)
 }
 
 // keep puts the status where `status` reads it, when anything but its time changed,
