@@ -43,6 +43,24 @@ func TestTable(t *testing.T) {
 	}
 }
 
+func TestUptime(t *testing.T) {
+	now := time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
+	const started, finished = "2026-01-02T15:04:00Z", "2026-01-02T15:04:02Z"
+	tests := map[string]struct {
+		instance drivers.InstanceStatus
+		want     string
+	}{
+		"running":       {drivers.InstanceStatus{StartedAt: started}, "5s"},
+		"ended":         {drivers.InstanceStatus{StartedAt: started, FinishedAt: finished}, "-"},
+		"never started": {drivers.InstanceStatus{}, "-"},
+	}
+	for name, tt := range tests {
+		if got := uptime(tt.instance, now); got != tt.want {
+			t.Errorf("%s: uptime is %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
 func TestResultText(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	raw := func(v any) json.RawMessage {

@@ -141,16 +141,18 @@ func writeStatus(w io.Writer, p painter, s drivers.WorkloadStatus, last *observa
 	rows := make([][]cell, len(s.Instances))
 	for i, in := range s.Instances {
 		rows[i] = []cell{
-			text(strconv.Itoa(in.Instance)), word(string(in.Phase)), text(strconv.Itoa(in.Restarts)), text(since(in.StartedAt, now)),
+			text(strconv.Itoa(in.Instance)), word(string(in.Phase)), text(strconv.Itoa(in.Restarts)), text(uptime(in, now)),
 			text(exitText(in)), text(first(portsText(in.Ports), "-")), text(short(in.ID)), text(join(": ", in.Reason, in.Message)),
 		}
 	}
 	return table(w, p, []string{"INSTANCE", "PHASE", "RESTARTS", "UP", "EXIT", "PORTS", "ID", "WHY"}, rows)
 }
 
-func since(started string, now time.Time) string {
-	t, err := time.Parse(time.RFC3339Nano, started)
-	if err != nil {
+// uptime is how long an instance has been running. One that ended is not up, however
+// long ago it was started.
+func uptime(i drivers.InstanceStatus, now time.Time) string {
+	t, err := time.Parse(time.RFC3339Nano, i.StartedAt)
+	if err != nil || i.FinishedAt != "" {
 		return "-"
 	}
 	return age(t, now)
