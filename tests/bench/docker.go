@@ -14,6 +14,8 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/client"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kranix-io/kranix-runtime/drivers"
@@ -38,7 +40,10 @@ type dockerBench struct {
 	image string
 	cli   *client.Client
 	bus   *bus
-	n     int
+	// nc and js are of the publisher, which is connected as kranix-core is.
+	nc *nats.Conn
+	js jetstream.JetStream
+	n  int
 }
 
 // measureDocker compares a deploy of one container, from its publication until
@@ -63,6 +68,10 @@ func measureDocker(ctx context.Context, o options) (rows []row, err error) {
 		return nil, err
 	}
 	defer d.bus.close()
+	if d.nc, d.js, err = d.bus.connect(); err != nil {
+		return nil, err
+	}
+	defer d.nc.Close()
 	driver, err := docker.New(ctx, drivers.Environment{Node: node, Logger: slog.New(slog.DiscardHandler)}, docker.Config{Host: host})
 	if err != nil {
 		return nil, err
@@ -167,11 +176,6 @@ var benchCommand = []string{"sleep", "3600"}
 
 // deploy goes through the bus and the worker.
 func (d *dockerBench) deploy(ctx context.Context, name string) (func() error, error) {
-	nc, js, err := d.bus.connect()
-	if err != nil {
-		return nil, err
-	}
-	defer nc.Close()
 	send := func(verb subjects.Verb, spec *drivers.WorkloadSpec, until func(id string) (string, error)) error {
 		msg, e, err := command("docker", name, verb, spec)
 		if err != nil {
@@ -181,12 +185,12 @@ func (d *dockerBench) deploy(ctx context.Context, name string) (func() error, er
 		if err != nil {
 			return err
 		}
-		a, err := await(nc, subject)
+		a, err := await(d.nc, subject)
 		if err != nil {
 			return err
 		}
 		defer a.close()
-		if _, err := js.PublishMsg(ctx, msg); err != nil {
+		if _, err := d.js.PublishMsg(ctx, msg); err != nil {
 			return err
 		}
 		return a.collect(1)
@@ -196,13 +200,8 @@ func (d *dockerBench) deploy(ctx context.Context, name string) (func() error, er
 		Name: name, Namespace: namespace, Image: d.image, Command: benchCommand,
 		Update: drivers.Update{Monitor: drivers.DurationPtr(0)}, Stop: drivers.Stop{Grace: grace},
 	}
-	err = send(subjects.Deploy, spec, func(string) (string, error) { return subjects.EventsFilter("docker", node, namespace, name, "running") })
+	err := send(subjects.Deploy, spec, func(string) (string, error) { return subjects.EventsFilter("docker", node, namespace, name, "running") })
 	return func() error {
-		nc, js, err = d.bus.connect()
-		if err != nil {
-			return err
-		}
-		defer nc.Close()
 		return send(subjects.Destroy, nil, func(id string) (string, error) { return subjects.ResultFilter(id), nil })
 	}, err
 }
