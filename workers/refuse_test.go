@@ -1,7 +1,9 @@
 package workers_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -137,28 +139,66 @@ func TestPanickingDriverIsAnEngineFailure(t *testing.T) {
 	b.want(other, subjects.Done)
 }
 
-func TestRedrive(t *testing.T) {
+// TestHugeAttributeIsRejected: an attribute of a command that would not fit into the
+// result is refused by name, and the result can be sent.
+func TestHugeAttributeIsRejected(t *testing.T) {
 	b := newBus(t)
-	_, driver := newEngine(t, "n1", sim.Config{})
+	engine, driver := newEngine(t, "n1", sim.Config{})
 	b.startWorker("n1", driver)
-	missing := web("cart")
-	missing.Image = "missing/web:1"
-	failed, _ := b.command(subjects.Deploy, "cart", missing)
-	b.want(failed, subjects.Failed)
-	again, _ := b.command(subjects.Deploy, "cart", missing, subjects.ExtRedriveOf, failed)
-	b.want(again, subjects.Failed)
-	newer, _ := b.command(subjects.Deploy, "cart", web("cart"))
-	b.want(newer, subjects.Done)
-	late, _ := b.command(subjects.Deploy, "cart", missing, subjects.ExtRedriveOf, failed)
-	if r := b.want(late, subjects.Rejected); r.Reason != "NewerExists" {
-		t.Errorf("reason %s: %s", r.Reason, r.Message)
+	for name, value := range map[string]string{
+		// A < is six bytes where it is escaped for HTML.
+		"id": strings.Repeat("<", 200<<10), "type": strings.Repeat("<", 200<<10),
+		"source": "/" + strings.Repeat("x", 200<<10), "subject": strings.Repeat("x", 200<<10),
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := map[string]string{
+				"specversion": "1.0", "id": "long-" + name, "source": "/test/core", "type": subjects.TypeDestroy, "subject": "shop/cart",
+			}
+			e[name] = value
+			var data bytes.Buffer
+			enc := json.NewEncoder(&data)
+			enc.SetEscapeHTML(false)
+			if err := enc.Encode(e); err != nil {
+				t.Fatal(err)
+			}
+			msg := nats.NewMsg("kranix.cmd.sim._.shop.cart.destroy")
+			msg.Header.Set("Content-Type", "application/cloudevents+json")
+			msg.Data = data.Bytes()
+			if _, err := b.js.PublishMsg(t.Context(), msg); err != nil {
+				t.Fatal(err)
+			}
+			r := b.want(subjects.CommandID(e["source"], e["id"]), subjects.Rejected)
+			if len(r.Fields) != 1 || r.Fields[0].Path != name {
+				t.Errorf("fields %+v do not name %s", r.Fields, name)
+			}
+		})
 	}
-	forced := web("cart")
-	forced.Image = "web:0"
-	force, _ := b.command(subjects.Deploy, "cart", forced, subjects.ExtRedriveOf, failed, subjects.ExtForce, "true")
-	b.want(force, subjects.Done)
-	unknown, _ := b.command(subjects.Deploy, "cart", web("cart"), subjects.ExtRedriveOf, "no-such-command")
-	b.want(unknown, subjects.Rejected)
+	if j := journal(engine); len(j) != 0 {
+		t.Errorf("the engine was reached: %v", j)
+	}
+}
+
+// TestNodeThatDoesNotExist: where no other worker can be on the bus, a command for a node
+// that is not there is refused, naming the node; one for this node is carried out, once.
+func TestNodeThatDoesNotExist(t *testing.T) {
+	b := newBus(t)
+	engine, driver := newEngine(t, "n1", sim.Config{})
+	b.startWorker("n1", driver, func(c *workers.Config) { c.RejectUnserved = true })
+	_, e := commandFor(t, subjects.Deploy, "cart", web("cart"))
+	nowhere, _ := b.publish("kranix.cmd.sim.typo.shop.cart.deploy", e)
+	r := b.want(nowhere, subjects.Rejected)
+	if len(r.Fields) != 1 || r.Fields[0].Path != "node" || !strings.Contains(r.Message, "typo") {
+		t.Errorf("result does not name the node: %+v", r)
+	}
+	if j := journal(engine); len(j) != 0 {
+		t.Errorf("the engine was reached: %v", j)
+	}
+	_, e = commandFor(t, subjects.Deploy, "cart", web("cart"))
+	here, _ := b.publish("kranix.cmd.sim.n1.shop.cart.deploy", e)
+	b.want(here, subjects.Done)
+	if starts := engine.Starts("shop/cart"); len(starts) != 1 {
+		t.Errorf("%d starts", len(starts))
+	}
 }
 
 // panicking is a driver with a bug.
