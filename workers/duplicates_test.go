@@ -1,7 +1,6 @@
 package workers_test
 
 import (
-	"fmt"
 	"testing"
 
 	"github.com/kranix-io/kranix-runtime/drivers/sim"
@@ -12,19 +11,18 @@ import (
 // not end itself, neither in the worker that carries it out nor through another one. It
 // has one effect and one result, which is done, and the copies are acknowledged after it.
 func TestDuplicateInFlight(t *testing.T) {
-	for _, n := range []int{1, 2} {
-		t.Run(fmt.Sprintf("%d workers", n), func(t *testing.T) {
+	for _, through := range []string{"n1", "n2"} {
+		t.Run("again through "+through, func(t *testing.T) {
 			b := newBus(t)
 			creating := newHold(sim.OpCreate)
-			engine := b.startWorkers(t, n, sim.Config{Intercept: creating.intercept})
+			engine := b.startShared(t, sim.Config{Intercept: creating.intercept})
 			subject, e := commandFor(t, subjects.Deploy, "cart", web("cart"))
-			id, seq := b.publish(subject, e)
+			id, seq := b.publish(onNode(subject, "n1"), e)
 			creating.await(b)
-			const copies = 6
-			for range copies {
-				b.duplicate(subject, e)
-			}
-			b.taken(exactly(1 + copies))
+			b.duplicate(onNode(subject, through), e)
+			b.duplicate(onNode(subject, through), e)
+			b.taken(exactly(3))
+			b.standsFor("cart", 0)
 			if n := b.count(subjects.StreamResults, subjects.ResultFilter(id)); n != 0 {
 				t.Fatalf("%d results while the deploy is in flight: %+v", n, b.result(id))
 			}
@@ -53,7 +51,7 @@ func TestDuplicateInFlight(t *testing.T) {
 func TestDuplicateRestart(t *testing.T) {
 	b := newBus(t)
 	stopping := newHold(sim.OpStop)
-	engine := b.startWorkers(t, 1, sim.Config{Intercept: stopping.intercept})
+	engine := b.startShared(t, sim.Config{Intercept: stopping.intercept})
 	deploy, _ := b.command(subjects.Deploy, "cart", web("cart"))
 	b.want(deploy, subjects.Done)
 	subject, e := commandFor(t, subjects.Restart, "cart", nil)

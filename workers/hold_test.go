@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 
@@ -57,15 +58,39 @@ func (h *hold) await(b *bus) {
 	})
 }
 
-// taken waits until the workers have taken in everything published for the pool and ok
-// holds of the number of commands not acknowledged.
+// taken waits until the workers have taken in every command published and ok holds of
+// the number of those not acknowledged.
 func (b *bus) taken(ok func(unacknowledged int) bool) {
 	b.t.Helper()
-	name := subjects.PoolConsumer("sim", true, subjects.ConsumerOptions{}).Durable
+	stream, err := b.js.Stream(b.t.Context(), subjects.StreamCommands)
+	if err != nil {
+		b.t.Fatal(err)
+	}
 	b.eventually("the commands to be taken in", func() bool {
-		c, err := b.js.Consumer(b.t.Context(), subjects.StreamCommands, name)
-		return err == nil && c.CachedInfo().NumPending == 0 && ok(c.CachedInfo().NumAckPending)
+		pending, unacknowledged := uint64(0), 0
+		consumers := stream.ListConsumers(b.t.Context())
+		for c := range consumers.Info() {
+			pending, unacknowledged = pending+c.NumPending, unacknowledged+c.NumAckPending
+		}
+		return consumers.Err() == nil && pending == 0 && ok(unacknowledged)
 	})
+}
+
+// standsFor waits until the claim on a workload has been renewed, or a command has ended:
+// by then whoever wanted to end the command in flight would have.
+func (b *bus) standsFor(name string, results int) {
+	b.t.Helper()
+	touch := func() float64 { n, _ := b.record(name)["touch"].(float64); return n }
+	before := touch()
+	// The first renewal may have been under way already.
+	b.eventually("the claim to be renewed", func() bool {
+		return touch() >= before+2 || b.count(subjects.StreamResults, "kranix.>") > results
+	})
+}
+
+// onNode addresses the subject of a command to a node instead of the pool.
+func onNode(subject, node string) string {
+	return strings.Replace(subject, "."+subjects.Any+".", "."+node+".", 1)
 }
 
 // exactly is for taken.
@@ -147,13 +172,11 @@ func (b *bus) setRecord(name string, value []byte) {
 	}
 }
 
-// startWorkers runs n workers that serve one engine together.
-func (b *bus) startWorkers(t *testing.T, n int, cfg sim.Config) *sim.Engine {
+// startShared runs two workers, n1 and n2, that serve one engine together.
+func (b *bus) startShared(t *testing.T, cfg sim.Config) *sim.Engine {
 	t.Helper()
 	engine, driver := newEngine(t, "n1", cfg)
 	b.startWorker("n1", shared{driver})
-	for _, node := range []string{"n2", "n3"}[:n-1] {
-		b.startWorker(node, shared{newDriver(t, "n1", cfg, engine)})
-	}
+	b.startWorker("n2", shared{newDriver(t, "n1", cfg, engine)})
 	return engine
 }

@@ -17,7 +17,7 @@ type reporter struct {
 	*sim.Driver
 	changes chan drivers.Change
 
-	mu sync.Mutex
+	mu     sync.Mutex
 	made   chan struct{}
 	arrive chan struct{}
 }

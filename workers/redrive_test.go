@@ -1,7 +1,6 @@
 package workers_test
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
@@ -64,34 +63,31 @@ func TestRedriveAfterDestroy(t *testing.T) {
 // there or because it names no command, does not end the newer deploy in flight, neither
 // in the worker that carries it out nor through another one.
 func TestRefusedRedriveEndsNothing(t *testing.T) {
-	for _, n := range []int{1, 2} {
-		t.Run(fmt.Sprintf("%d workers", n), func(t *testing.T) {
+	for _, through := range []string{"n1", "n2"} {
+		t.Run("redriven through "+through, func(t *testing.T) {
 			b := newBus(t)
 			creating := newHold(sim.OpCreate)
-			engine := b.startWorkers(t, n, sim.Config{Intercept: creating.intercept})
+			engine := b.startShared(t, sim.Config{Intercept: creating.intercept})
 			failed, _ := b.command(subjects.Deploy, "cart", missing("cart"))
 			b.want(failed, subjects.Failed)
-			newer, seq := b.command(subjects.Deploy, "cart", web("cart"))
+			subject, e := commandFor(t, subjects.Deploy, "cart", web("cart"))
+			newer, seq := b.publish(onNode(subject, "n1"), e)
 			creating.await(b)
-			var old, unknown []string
-			for range 3 {
-				id, _ := b.command(subjects.Deploy, "cart", web("cart"), subjects.ExtRedriveOf, failed)
-				old = append(old, id)
-				id, _ = b.command(subjects.Deploy, "cart", web("cart"), subjects.ExtRedriveOf, "no-such-command")
-				unknown = append(unknown, id)
+			redrive := func(of string) string {
+				subject, e := commandFor(t, subjects.Deploy, "cart", web("cart"), subjects.ExtRedriveOf, of)
+				id, _ := b.publish(onNode(subject, through), e)
+				return id
 			}
+			old, unknown := redrive(failed), redrive("no-such-command")
 			b.taken(func(int) bool { return true })
+			b.standsFor("cart", 3)
 			close(creating.open)
 			b.want(newer, subjects.Done)
-			for _, id := range old {
-				if r := b.want(id, subjects.Rejected); r.Reason != "NewerExists" {
-					t.Errorf("redrive: reason %s: %s", r.Reason, r.Message)
-				}
+			if r := b.want(old, subjects.Rejected); r.Reason != "NewerExists" {
+				t.Errorf("redrive: reason %s: %s", r.Reason, r.Message)
 			}
-			for _, id := range unknown {
-				if r := b.want(id, subjects.Rejected); len(r.Fields) != 1 || r.Fields[0].Path != subjects.ExtRedriveOf {
-					t.Errorf("redrive of nothing: %+v", r)
-				}
+			if r := b.want(unknown, subjects.Rejected); len(r.Fields) != 1 || r.Fields[0].Path != subjects.ExtRedriveOf {
+				t.Errorf("redrive of nothing: %+v", r)
 			}
 			if starts := engine.Starts("shop/cart"); len(starts) != 1 || starts[0].Sequence != seq {
 				t.Errorf("started by %+v, want once by command %d", starts, seq)
@@ -110,14 +106,14 @@ func TestCommandForAnotherNodeEndsNothing(t *testing.T) {
 	b.startWorker("n1", here)
 	elsewhere, there := newEngine(t, "n2", sim.Config{})
 	b.startWorker("n2", there)
-	onNode := func(node string) string {
+	deploy := func(node string) string {
 		subject, e := commandFor(t, subjects.Deploy, "cart", web("cart"))
-		id, _ := b.publish(strings.Replace(subject, "._.", "."+node+".", 1), e)
+		id, _ := b.publish(onNode(subject, node), e)
 		return id
 	}
-	running := onNode("n1")
+	running := deploy("n1")
 	creating.await(b)
-	wrong := onNode("n2")
+	wrong := deploy("n2")
 	r := b.want(wrong, subjects.Rejected)
 	if len(r.Fields) != 1 || r.Fields[0].Path != "node" || !strings.Contains(r.Message, "n1") {
 		t.Errorf("result does not say where the workload is: %+v", r)
