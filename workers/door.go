@@ -132,7 +132,7 @@ func (d *door) open(ctx context.Context, in arrival) (cmd command, err error) {
 		return cmd, field("backend", "no worker serves %q here; served: %s", cmd.w.Backend, d.served())
 	}
 	if cmd.w.Node != subjects.Any && cmd.w.Node != d.node {
-		return cmd, field("node", "is %q, this is %q", cmd.w.Node, d.node)
+		return cmd, field("node", "is %q, and no worker for %q has ever served there; this is %q", cmd.w.Node, cmd.w.Backend, d.node)
 	}
 	cmd.w.Node = d.node
 	if e.Subject() != "" && e.Subject() != cmd.w.ID() {

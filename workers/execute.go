@@ -310,9 +310,15 @@ func (w *Worker) attempts(ctx context.Context, t *task, slot *slot, c *claim) (*
 		}
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, drivers.ErrFailed) {
 			// The driver's words about a context that ended say less than why it did.
+			if errors.Is(err, cause) {
+				return nil, tried, cause
+			}
 			return nil, tried, fmt.Errorf("%w (%w)", cause, err)
 		}
 		act, _, reason := disposition(err)
+		if act == actWait && slot.pool.answers(ctx) {
+			act = actRetry // the engine is there: something it needs, a registry, is not
+		}
 		if act == actRetry {
 			tried = append(tried, subjects.AttemptData{Attempt: attempt, At: w.serverNow().UTC(), Error: truncate(err.Error(), maxTextBytes/4)})
 			if err := c.update(ctx, func(rec *record) { rec.AttemptsOf, rec.Attempts = t.seq, tried }); err != nil {

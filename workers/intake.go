@@ -86,23 +86,63 @@ func (w *Worker) receive(ctx context.Context, msg jetstream.Msg) {
 	}, msg)
 }
 
-// receiveUnserved refuses what nobody here serves and passes over the rest, which comes
+// receiveUnserved refuses what nobody serves and passes over the rest, which comes
 // through the consumers of its pool or node.
 func (w *Worker) receiveUnserved(ctx context.Context, msg jetstream.Msg) {
-	if s, err := subjects.Parse(msg.Subject()); err == nil {
-		backend := s.Workload.Backend
-		if backend == subjects.Any {
-			backend = w.cfg.DefaultBackend
-		}
-		if w.pools[backend] != nil && (s.Workload.Node == subjects.Any || s.Workload.Node == w.cfg.Node) {
-			_ = msg.Ack() // delivered again it is passed over again
-			return
-		}
-	} else if tokens := strings.Split(msg.Subject(), "."); len(tokens) > 3 && w.pools[tokens[2]] != nil && (tokens[3] == subjects.Any || tokens[3] == w.cfg.Node) {
-		_ = msg.Ack()
-		return
+	served, err := w.isServed(ctx, msg.Subject())
+	young := false
+	if meta, metaErr := msg.Metadata(); metaErr == nil {
+		young = w.serverNow().Sub(meta.Timestamp) < arriveWithin
 	}
-	w.receive(ctx, msg)
+	switch {
+	case err != nil, !served && young && w.namesNode(msg.Subject()):
+		_ = msg.NakWithDelay(time.Second) // lost, it costs an ack wait
+	case served:
+		_ = msg.Ack() // delivered again it is passed over again
+	default:
+		w.receive(ctx, msg)
+	}
+}
+
+// arriveWithin is how long a command for a node that was never on the bus waits for it:
+// it may be starting.
+const arriveWithin = 5 * time.Second
+
+// namesNode says whether a command's subject names a node other than this one.
+func (w *Worker) namesNode(subject string) bool {
+	s, err := subjects.Parse(subject)
+	return err == nil && s.Workload.Node != subjects.Any && s.Workload.Node != w.cfg.Node
+}
+
+// isServed says whether a worker, here or elsewhere on the bus, takes in commands of a
+// subject: every one that ever did has left its consumer.
+func (w *Worker) isServed(ctx context.Context, subject string) (bool, error) {
+	backend, node := subjects.Any, subjects.Any
+	if s, err := subjects.Parse(subject); err == nil {
+		backend, node = s.Workload.Backend, s.Workload.Node
+	} else if t := strings.Split(subject, "."); len(t) > 3 {
+		backend, node = t[2], t[3]
+	}
+	if backend == subjects.Any {
+		backend = w.cfg.DefaultBackend
+	}
+	if w.pools[backend] != nil && (node == subjects.Any || node == w.cfg.Node) {
+		return true, nil
+	}
+	name := subjects.PoolConsumer(backend, false, w.consumerOptions()).Durable
+	if node != subjects.Any {
+		name = subjects.NodeConsumer(backend, node, false, w.consumerOptions()).Durable
+	}
+	if backend == "" || strings.ContainsAny(name, " *>/\\") {
+		return false, nil // no consumer can have such a name
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	_, err := w.commands.Consumer(ctx, name)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // receiveAssignment takes in a command that a placer handed to this node: the

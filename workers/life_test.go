@@ -128,15 +128,29 @@ func TestFailedDeployLeavesEvidence(t *testing.T) {
 
 func TestUnavailableEngineIsWaitedFor(t *testing.T) {
 	b := newBus(t)
-	_, driver := newEngine(t, "n1", sim.Config{Failures: []sim.Failure{{Op: sim.OpCreate, Class: drivers.ErrUnavailable, Times: 12}}})
+	engine, driver := newEngine(t, "n1", sim.Config{})
 	b.startWorker("n1", driver)
+	first, _ := b.command(subjects.Deploy, "first", web("first"))
+	b.want(first, subjects.Done)
+	engine.SetUnavailable(true)
 	id, _ := b.command(subjects.Deploy, "cart", web("cart"))
-	r := b.want(id, subjects.Done)
-	if r.Attempts != 1 {
+	b.eventually("more tries than an engine failure gets", func() bool {
+		return b.count(subjects.StreamEvents, "kranix.evt.sim.n1.shop.cart.retrying") > 6
+	})
+	engine.SetUnavailable(false)
+	if r := b.want(id, subjects.Done); r.Attempts != 1 {
 		t.Errorf("an engine that was away cost %d attempts", r.Attempts)
 	}
-	if got := b.phases("cart"); !slices.Contains(got, "retrying") {
-		t.Errorf("nobody was told: %v", got)
+}
+
+// TestUnavailableRegistryIsNotWaitedForLong: the engine answers, what it needs does not.
+func TestUnavailableRegistryIsNotWaitedForLong(t *testing.T) {
+	b := newBus(t)
+	_, driver := newEngine(t, "n1", sim.Config{Failures: []sim.Failure{{Op: sim.OpPull, Class: drivers.ErrUnavailable, Message: "no such host"}}})
+	b.startWorker("n1", driver)
+	id, _ := b.command(subjects.Deploy, "cart", web("cart"))
+	if r := b.want(id, subjects.Failed); r.Attempts != 5 || r.Reason != "Unavailable" {
+		t.Errorf("result %+v", r)
 	}
 }
 

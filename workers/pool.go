@@ -28,6 +28,7 @@ const (
 	// statusTimeout and listTimeout bound reading one workload's state, or all.
 	statusTimeout = 30 * time.Second
 	listTimeout   = 2 * time.Minute
+	pingTimeout   = 5 * time.Second
 )
 
 // status reads a workload's state. A driver that hangs or panics is one that failed: it
@@ -40,6 +41,14 @@ func (p *pool) status(ctx context.Context, id string) (*drivers.WorkloadStatus, 
 		return nil, fmt.Errorf("driver %s returned no status of %s", p.name, id)
 	}
 	return status, err
+}
+
+// answers says whether the engine is there now.
+func (p *pool) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	_, err := guarded(p.name, func() (struct{}, error) { return struct{}{}, p.driver.Ping(ctx) })
+	return err == nil
 }
 
 // list reads the state of all workloads, with the same care.

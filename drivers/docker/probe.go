@@ -3,12 +3,14 @@ package docker
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
@@ -52,7 +54,9 @@ func (p *probe) once(ctx context.Context, dial DialFunc) (output string, err err
 		share, stop := context.WithTimeout(ctx, p.check.Timeout.D()/time.Duration(len(p.targets)-i))
 		conn, err = dial(share, "tcp", target)
 		stop()
-		if err == nil {
+		// A refusal is the instance's own answer. The port published on the host would
+		// not know better: what forwards it accepts connections for a dead instance too.
+		if err == nil || errors.Is(err, syscall.ECONNREFUSED) {
 			break
 		}
 	}

@@ -27,6 +27,11 @@ func (r *rollout) rollBack(ctx context.Context, err error) error {
 	r.report(drivers.PhaseRollingBack, wholeWorkload, err.Error(), nil)
 	what, undone := r.putBack(ctx)
 	var failure *drivers.RolloutError
+	if !errors.As(err, &failure) && len(r.stopped) > 0 {
+		// What ran was stopped for this: trying again would stop it again.
+		failure = &drivers.RolloutError{Reason: "StartFailed", Message: err.Error(), Instance: wholeWorkload}
+		err = failure
+	}
 	if !errors.As(err, &failure) {
 		if undone != nil {
 			return fmt.Errorf("deploy %s: %w; roll back: %v", r.spec.ID(), err, undone)
