@@ -19,9 +19,11 @@ var (
 	// ErrUnsupported: the backend cannot honour the request; the command is rejected.
 	ErrUnsupported = errors.New("unsupported")
 	// ErrUnavailable: the engine, a registry or the network did not answer; retried
-	// until the command's deadline without counting as an attempt.
+	// until the command's deadline, without counting as an attempt while the engine
+	// itself does not answer.
 	ErrUnavailable = errors.New("unavailable")
-	// ErrDenied: policy, a registry or the engine refuses; the command is rejected.
+	// ErrDenied: policy, a registry or the engine refuses. Final: rejected where the
+	// error names a field, failed otherwise.
 	ErrDenied = errors.New("denied")
 	// ErrConflict: a resource is taken by something we do not own (a port, a name);
 	// retried a bounded number of times, then failed.

@@ -20,6 +20,14 @@ func (f *faults) storage(s *WorkloadSpec) {
 			}
 		}
 	}
+	for _, file := range sortedKeys(files) {
+		for dir := path.Dir(file); dir != "/" && dir != "."; dir = path.Dir(dir) {
+			if volume, ok := targets[dir]; ok && strings.HasPrefix(volume, "volumes") {
+				f.add(files[file]+".file", "%s lies on %s, which would hide it or keep it longer than the workload: choose a path on no volume",
+					quote(file), strings.TrimSuffix(volume, ".target"))
+			}
+		}
+	}
 }
 
 // claim records that a field mounts something at a path.

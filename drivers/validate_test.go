@@ -255,6 +255,10 @@ func TestValidateStorage(t *testing.T) {
 		{"below a file", func(s *WorkloadSpec) {
 			s.Volumes, s.Secrets = []Volume{{Source: "a", Target: "/s/a/b"}}, []SecretUse{{Ref: ref, File: "/s"}}
 		}, one("volumes[0].target", "lies below the file of secrets[0]")},
+		{"secret on a tmpfs", func(s *WorkloadSpec) {
+			s.Secrets = []SecretUse{{Ref: ref, File: "/tmp/x/key"}}
+			s.Volumes = []Volume{{Type: VolumeTmpfs, Target: "/tmp"}}
+		}, one("secrets[0].file", "lies on volumes[0]")},
 	})
 }
 

@@ -84,6 +84,10 @@ func disposition(err error) (action, subjects.Outcome, string) {
 	case errors.Is(err, drivers.ErrUnsupported):
 		return actSettle, subjects.Rejected, "Unsupported"
 	case errors.Is(err, drivers.ErrDenied):
+		var fields *drivers.FieldErrors
+		if errors.As(err, &fields) {
+			return actSettle, subjects.Rejected, "Denied"
+		}
 		return actSettle, subjects.Failed, "Denied"
 	case errors.Is(err, drivers.ErrFailed):
 		return actSettle, subjects.Failed, "Failed"

@@ -37,7 +37,10 @@ func builtin() (*drivers.Registry, error) {
 func settings(c *config.Config, backend string) any {
 	switch backend {
 	case "docker":
-		return docker.Config{Host: c.Docker.Host, APIVersion: c.Docker.APIVersion, Mirrors: c.ImageCache.RegistryMirrors}
+		return docker.Config{
+			Host: c.Docker.Host, APIVersion: c.Docker.APIVersion, Mirrors: c.ImageCache.RegistryMirrors,
+			AllowHostPath: policy(c.Policy).AllowsHostPath,
+		}
 	case "sim":
 		s := sim.Config{StateFile: c.Sim.StateFile, LogRate: c.Sim.LogRate, Latency: map[sim.Op]sim.Latency{}}
 		for op, d := range c.Sim.Latency {

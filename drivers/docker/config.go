@@ -38,6 +38,10 @@ type Config struct {
 	// DialWorkload, when set, opens the connections of health probes to the instances'
 	// addresses.
 	DialWorkload DialFunc
+	// AllowHostPath, when set, decides whether a path of the host may be mounted once its
+	// symbolic links are resolved: a link below an allowed path may lead out of it. It is
+	// asked where the engine is on this host.
+	AllowHostPath func(path string) bool
 	// PingTimeout bounds Ping and the first contact, DefaultPingTimeout when 0.
 	PingTimeout time.Duration
 	// CallTimeout bounds every single engine call that is not a pull, a stream or a

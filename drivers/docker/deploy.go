@@ -24,7 +24,11 @@ func (d *Driver) Deploy(ctx context.Context, spec *drivers.WorkloadSpec) (*drive
 		return nil, err
 	}
 	defer unlock()
-	r := &rollout{d: d, cmd: drivers.CommandFrom(ctx), spec: spec.WithDefaults(),
+	resolved := spec.WithDefaults()
+	if err := d.resolveBinds(resolved); err != nil {
+		return nil, err
+	}
+	r := &rollout{d: d, cmd: drivers.CommandFrom(ctx), spec: resolved,
 		made: make(map[string]bool), stopped: make(map[string]bool)}
 	status, err := r.run(ctx)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
@@ -97,7 +98,35 @@ func (d *Driver) healthStatus(c inspected, spec *drivers.WorkloadSpec, s *driver
 	case container.Starting:
 		s.Reason, s.Message = reasonHealthPending, "the health check has not decided yet"
 	}
-	s.HealthOutput = output
+	s.HealthOutput = d.withoutSecrets(c, spec, output)
+}
+
+// withoutSecrets blanks the values of the spec's secrets in what an instance prints,
+// before it becomes part of a status that anyone may read.
+func (d *Driver) withoutSecrets(c inspected, spec *drivers.WorkloadSpec, text string) string {
+	if text == "" || spec == nil {
+		return text
+	}
+	var values [][]byte
+	for _, use := range spec.Secrets {
+		if use.Env != "" && c.Config != nil {
+			for _, e := range c.Config.Env {
+				if value, ok := strings.CutPrefix(e, use.Env+"="); ok {
+					values = append(values, []byte(value))
+				}
+			}
+			continue
+		}
+		if d.env.Secrets == nil {
+			return "(not shown: this node cannot tell what of it is secret)"
+		}
+		value, err := d.env.Secrets.ResolveSecret(d.life, spec.Namespace, use.Ref)
+		if err != nil {
+			return "(not shown: a secret it may contain cannot be resolved to be blanked)"
+		}
+		values = append(values, value)
+	}
+	return drivers.Redact(text, values...)
 }
 
 // healthOf returns container.Starting, Healthy, Unhealthy or NoHealthcheck, and the
