@@ -217,6 +217,31 @@ func TestRestartWaitsForItsDeploy(t *testing.T) {
 	}
 }
 
+// TestRestartWaitsForADeployElsewhere: a restart that reaches a worker while the deploy
+// before it still waits for another one is carried out after the deploy.
+func TestRestartWaitsForADeployElsewhere(t *testing.T) {
+	b := newBus(t)
+	engine, driver := newEngine(t, "n1", sim.Config{})
+	b.startWorker("n2", shared{driver})
+	subject, e := commandFor(t, subjects.Deploy, "cart", web("cart"))
+	deploy, seq := b.publish(onNode(subject, "n1"), e)
+	restart, _ := b.command(subjects.Restart, "cart", nil)
+	// By the time these are done a restart that did not wait would be, too.
+	for _, name := range []string{"first", "second"} {
+		id, _ := b.command(subjects.Deploy, name, web(name))
+		b.want(id, subjects.Done)
+	}
+	if n := b.count(subjects.StreamResults, subjects.ResultFilter(restart)); n != 0 {
+		t.Fatalf("the restart did not wait: %+v", b.result(restart))
+	}
+	b.startWorker("n1", shared{newDriver(t, "n1", sim.Config{}, engine)})
+	b.want(deploy, subjects.Done)
+	b.want(restart, subjects.Done)
+	if starts := engine.Starts("shop/cart"); len(starts) != 2 || starts[0].Sequence != seq {
+		t.Errorf("starts %+v, want the deploy's and the restart's", starts)
+	}
+}
+
 // TestEventsCannotBePublished: without its stream of events a worker still settles
 // commands, and what it had to say is published when the stream is back.
 func TestEventsCannotBePublished(t *testing.T) {
