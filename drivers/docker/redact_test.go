@@ -10,17 +10,17 @@ import (
 	"github.com/kranix-io/kranix-runtime/drivers"
 )
 
-// oneSecret keeps one value under every reference.
-type oneSecret string
+// fixedSecret keeps one value under every reference.
+type fixedSecret string
 
-func (s oneSecret) ResolveSecret(context.Context, string, drivers.SecretRef) ([]byte, error) {
+func (s fixedSecret) ResolveSecret(context.Context, string, drivers.SecretRef) ([]byte, error) {
 	return []byte(s), nil
 }
 
 // TestHealthOutputHoldsNoSecret: what a health check prints becomes part of events,
 // results and the status that anyone may read.
 func TestHealthOutputHoldsNoSecret(t *testing.T) {
-	d := &Driver{life: t.Context(), env: drivers.Environment{Secrets: oneSecret("file-canary")}}
+	d := &Driver{life: t.Context(), env: drivers.Environment{Secrets: fixedSecret("file-canary")}}
 	spec := &drivers.WorkloadSpec{Secrets: []drivers.SecretUse{
 		{Ref: drivers.SecretRef{Env: "DB"}, Env: "DB"}, {Ref: drivers.SecretRef{File: "key"}, File: "/run/key"},
 	}}
