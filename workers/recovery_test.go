@@ -106,6 +106,10 @@ func (d broken) Deploy(ctx context.Context, spec *drivers.WorkloadSpec) (*driver
 	return nil, d.err
 }
 
+// Ping fails like deploys do: an engine that is away is waited for only as long as it
+// does not answer.
+func (d broken) Ping(context.Context) error { return d.err }
+
 // TestOwnerOfWhatIsLeft: a deploy that was not done leaves its workload with the node as
 // long as anything of it is there, so that no other node makes a second copy; when
 // nothing is left any node may take the next deploy.
