@@ -260,7 +260,8 @@ func (w *Worker) awaitPredecessors(ctx context.Context, t *task, slot *slot) err
 }
 
 // hasPredecessor says whether the workload's latest deploy or destroy comes before the
-// task and has neither been taken up nor settled.
+// task and has not been settled: that it was taken up is not enough, it may have been
+// given back since.
 func (w *Worker) hasPredecessor(ctx context.Context, t *task) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -283,7 +284,7 @@ func (w *Worker) hasPredecessor(ctx context.Context, t *task) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if rec.SpecSeq >= raw.Sequence {
+		if rec.SettledSeq >= raw.Sequence {
 			continue
 		}
 		cmd, _ := w.door.open(ctx, arrival{subject: raw.Subject, header: raw.Header, data: raw.Data, seq: raw.Sequence, published: raw.Time})

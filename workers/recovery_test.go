@@ -246,6 +246,30 @@ func TestRestartWaitsForADeployElsewhere(t *testing.T) {
 	}
 }
 
+// TestRestartWaitsForADeployGivenBack: a deploy that a worker took up and had to give
+// back still comes before the restart published after it.
+func TestRestartWaitsForADeployGivenBack(t *testing.T) {
+	b := newBus(t)
+	creating := newHold(sim.OpCreate)
+	engine, driver := newEngine(t, "n1", sim.Config{Intercept: creating.intercept})
+	subject, e := commandFor(t, subjects.Deploy, "cart", web("cart"))
+	deploy, seq := b.publish(onNode(subject, "n1"), e)
+	w := b.startWorker("n1", shared{driver}, func(c *workers.Config) { c.DrainTimeout = 50 * time.Millisecond })
+	creating.await(b)
+	w.stop(t)
+	b.startWorker("n2", shared{newDriver(t, "n1", sim.Config{}, engine)})
+	restart, _ := b.command(subjects.Restart, "cart", nil)
+	// By the time this is done a restart that did not wait would be, too.
+	marker, _ := b.command(subjects.Deploy, "other", web("other"))
+	b.want(marker, subjects.Done)
+	b.startWorker("n1", shared{newDriver(t, "n1", sim.Config{}, engine)})
+	b.want(deploy, subjects.Done)
+	b.want(restart, subjects.Done)
+	if starts := engine.Starts("shop/cart"); len(starts) != 2 || starts[0].Sequence != seq {
+		t.Errorf("starts %+v, want the deploy's and the restart's", starts)
+	}
+}
+
 // TestEventsCannotBePublished: without its stream of events a worker still settles
 // commands, and what it had to say is published when the stream is back.
 func TestEventsCannotBePublished(t *testing.T) {

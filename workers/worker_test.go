@@ -316,7 +316,9 @@ func (b *bus) want(command string, outcome subjects.Outcome) subjects.ResultData
 // eventually polls until ok.
 func (b *bus) eventually(what string, ok func() bool) {
 	b.t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); !ok(); <-tick.C {
 		if time.Now().After(deadline) {
 			b.t.Fatalf("waited in vain for %s", what)
 		}
