@@ -46,9 +46,10 @@ type observer struct {
 	seen map[string]*seen
 	// dirty are the workloads to look at; looking those that are being looked at.
 	dirty, looking map[string]bool
-	// again are the workloads whose state could not be read.
-	again map[string]bool
-	wake  chan struct{}
+	// again are the workloads whose state could not be read, or waits because a command is
+	// at work; waited are those that have waited for it once.
+	again, waited map[string]bool
+	wake          chan struct{}
 }
 
 // seen is what was last said about a workload.
@@ -251,10 +252,28 @@ func (o *observer) nextDirty() (string, bool) {
 	return "", false
 }
 
+// wait puts a look at a workload off while a command is at work on it: most commands end
+// within a moment and are followed by a look, and the engine has better to do. A command
+// that takes longer does not keep the workload from being looked at.
+func (o *observer) wait(on subjects.Workload) bool {
+	busy := o.busy(on)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !busy || o.waited[on.ID()] {
+		delete(o.waited, on.ID())
+		return false
+	}
+	o.waited[on.ID()], o.again[on.ID()] = true, true
+	return true
+}
+
 // read reads one workload's state and says what is new.
 func (o *observer) read(ctx context.Context, id string) {
 	on, err := o.workload(id)
 	if err != nil {
+		return
+	}
+	if o.wait(on) {
 		return
 	}
 	before := o.turn(on).Load()

@@ -157,7 +157,7 @@ func (w *Worker) open(ctx context.Context) (map[string][]uint64, error) {
 		w.observers[name] = &observer{
 			backend: name, node: w.cfg.Node, pool: p, outbox: w.outbox, status: buckets[subjects.BucketStatus], records: w.records,
 			logs: w.cfg.Logs, metrics: w.cfg.Metrics, count: w.cfg.Counters, log: w.log, busy: w.lanes.busy,
-			seen: make(map[string]*seen), dirty: make(map[string]bool), looking: make(map[string]bool), again: make(map[string]bool), wake: make(chan struct{}, 1),
+			seen: make(map[string]*seen), dirty: make(map[string]bool), looking: make(map[string]bool), again: make(map[string]bool), waited: make(map[string]bool), wake: make(chan struct{}, 1),
 		}
 	}
 	mine := make(map[string][]uint64)
