@@ -28,6 +28,9 @@ func (d *Driver) Deploy(ctx context.Context, spec *drivers.WorkloadSpec) (*drive
 	if err := d.resolveBinds(resolved); err != nil {
 		return nil, err
 	}
+	if err := d.checkAppArmor(ctx, resolved); err != nil {
+		return nil, err
+	}
 	r := &rollout{d: d, cmd: drivers.CommandFrom(ctx), spec: resolved,
 		made: make(map[string]bool), stopped: make(map[string]bool)}
 	status, err := r.run(ctx)
